@@ -1,0 +1,18 @@
+import { LimnError } from "./errors.ts"
+
+/** Pixels in memory: rows from the top, red green blue (alpha) in each pixel, 0 to 255. */
+export interface Pixels {
+  readonly width: number
+  readonly height: number
+  readonly channels: 3 | 4
+  readonly data: Uint8Array
+}
+
+/** Pixels over existing bytes. Throws where their count is not width x height x channels. */
+export function pixels(width: number, height: number, channels: 3 | 4, data: Uint8Array): Pixels {
+  if (data.length !== width * height * channels)
+    throw new LimnError(
+      `A picture of ${width}x${height}x${channels} needs ${width * height * channels} bytes, not ${data.length}.`,
+    )
+  return { width, height, channels, data }
+}

@@ -1,0 +1,69 @@
+import type { DType, DTypeArrays } from "./dtype.ts"
+import {
+  arrayOf,
+  bfloat16BitsToFloat32,
+  float16BitsToFloat32,
+  float32ToBfloat16Bits,
+  float32ToFloat16Bits,
+} from "./dtype.ts"
+import { LimnError } from "./errors.ts"
+import type { Shape } from "./shape.ts"
+import { formatShape, sizeOf } from "./shape.ts"
+
+/** Numbers in row-major order. Plain data: it crosses threads and is never changed in place by the library. */
+export interface Tensor<D extends DType = DType> {
+  readonly dtype: D
+  readonly shape: Shape
+  readonly data: DTypeArrays[D]
+}
+
+/** A tensor over existing data. Throws where the data's length is not the shape's size. */
+export function tensor<D extends DType>(dtype: D, shape: Shape, data: DTypeArrays[D]): Tensor<D> {
+  if (data.length !== sizeOf(shape))
+    throw new LimnError(
+      `A tensor of shape ${formatShape(shape)} needs ${sizeOf(shape)} elements, not ${data.length}.`,
+    )
+  return { dtype, shape, data }
+}
+
+/** A float32 tensor from any numbers. */
+export function float32(shape: Shape, values: ArrayLike<number>): Tensor<"float32"> {
+  return tensor("float32", shape, values instanceof Float32Array ? values : Float32Array.from(values))
+}
+
+/** An int64 tensor from any integers. */
+export function int64(shape: Shape, values: ArrayLike<number>): Tensor<"int64"> {
+  return tensor("int64", shape, BigInt64Array.from(Array.from(values, (v) => BigInt(v))))
+}
+
+export function zeros<D extends DType>(dtype: D, shape: Shape): Tensor<D> {
+  return { dtype, shape, data: new arrayOf[dtype](sizeOf(shape)) }
+}
+
+const readers: { readonly [D in DType]: (data: DTypeArrays[D], i: number) => number } = {
+  float64: (d, i) => d[i],
+  float32: (d, i) => d[i],
+  float16: (d, i) => float16BitsToFloat32(d[i]),
+  bfloat16: (d, i) => bfloat16BitsToFloat32(d[i]),
+  int64: (d, i) => Number(d[i]),
+  int32: (d, i) => d[i],
+  uint8: (d, i) => d[i],
+  bool: (d, i) => d[i],
+}
+
+/** The same values as float32 (the same array where they already are). */
+export function toFloat32<D extends DType>(t: Tensor<D>): Tensor<"float32"> {
+  if (t.data instanceof Float32Array) return { dtype: "float32", shape: t.shape, data: t.data }
+  const read = readers[t.dtype]
+  const out = new Float32Array(t.data.length)
+  for (let i = 0; i < out.length; i++) out[i] = read(t.data, i)
+  return { dtype: "float32", shape: t.shape, data: out }
+}
+
+/** float32 values rounded to a half type, nearest even. */
+export function toHalf<D extends "float16" | "bfloat16">(t: Tensor<"float32">, dtype: D): Tensor<D> {
+  const round = dtype === "float16" ? float32ToFloat16Bits : float32ToBfloat16Bits
+  const out = new Uint16Array(t.data.length)
+  for (let i = 0; i < out.length; i++) out[i] = round(t.data[i])
+  return { dtype, shape: t.shape, data: out as DTypeArrays[D] }
+}
