@@ -1,0 +1,205 @@
+import { existsSync, mkdirSync, readFileSync } from "node:fs"
+import { createRequire } from "node:module"
+import { join } from "node:path"
+import sharp from "sharp"
+import { readTensorFile, writeFileWhole, writeTensorFile } from "./files.ts"
+import type { ColourProfile } from "./recolour.ts"
+import { colourProfile } from "./recolour.ts"
+
+/** The emoji sets that Inkling learns from, in the order in which they are rendered. */
+export const setNames = ["noto", "fluent-emoji", "fluent-emoji-flat", "twemoji"] as const
+export type SetName = (typeof setNames)[number]
+
+/** Side of a sprite in pixels. */
+export const spriteSize = 64
+
+/** One drawing: which concept it shows, where it comes from, and its pixels. */
+export interface Sprite extends ColourProfile {
+  /** `u` and the code points in hexadecimal, joined by `-`, without variation selectors: `u2764`. */
+  readonly concept: string
+  readonly set: SetName
+  /** The icon's name in its set. */
+  readonly name: string
+  /** Smallest box around everything visible: left, top, right, bottom in pixels, the last two exclusive. */
+  readonly box: readonly [number, number, number, number]
+  /** 64x64 RGBA, straight alpha. */
+  readonly rgba: Uint8Array
+}
+
+interface IconSet {
+  readonly icons: Readonly<Record<string, Icon>>
+  readonly aliases?: Readonly<Record<string, Icon & { parent: string }>>
+  readonly width: number
+  readonly height: number
+}
+
+interface Icon {
+  readonly body: string
+  readonly left?: number
+  readonly top?: number
+  readonly width?: number
+  readonly height?: number
+}
+
+const packageOf = createRequire(import.meta.url)
+
+function iconFile<T>(set: SetName, file: string): T {
+  return JSON.parse(readFileSync(packageOf.resolve(`@iconify-json/${set}/${file}`), "utf8")) as T
+}
+
+/** Version of the package that holds a set. */
+export function setVersion(set: SetName): string {
+  return iconFile<{ version: string }>(set, "package.json").version
+}
+
+/** Concept of an emoji written as code points joined by `-` (`2764-fe0f` and `2764` are both `u2764`). */
+export function conceptOf(codePoints: string): string {
+  const points = codePoints.split("-").map((point) => Number.parseInt(point, 16))
+  return `u${points
+    .filter((point) => point !== 0xfe0f)
+    .map((point) => point.toString(16))
+    .join("-")}`
+}
+
+/**
+ * Whether a concept is left out of the training data: skin tones, flags of places, letters of flags, and the variants by
+ * gender and direction of a person who is there already. They look alike at 64 pixels and would be a third of all drawings.
+ */
+export function isLeftOut(concept: string): boolean {
+  const points = concept.slice(1).split("-")
+  if (points.some((p) => /^1f3f[b-f]$/.test(p))) return true
+  if (points.some((p) => /^1f1(e[6-9a-f]|f.)$/.test(p)) || /^u1f3f4-e0/.test(concept)) return true
+  return /-200d-(2640|2642|27a1)\b/.test(concept) || /^u1f46[89]-200d/.test(concept) || concept === "u20e3"
+}
+
+/** Icon name for each concept of a set. fluent-emoji has the icon names of fluent-emoji-flat, but no code points of its own. */
+function iconNames(set: SetName): Map<string, string> {
+  const chars = iconFile<Record<string, string>>(
+    set === "fluent-emoji" ? "fluent-emoji-flat" : set,
+    "chars.json",
+  )
+  const names = new Map<string, string>()
+  for (const [codePoints, name] of Object.entries(chars)) {
+    const concept = conceptOf(codePoints)
+    // Private-use code points are a set's own inventions.
+    if (isLeftOut(concept) || /^u(e|f[0-8])[0-9a-f]{2,3}$/.test(concept)) continue
+    if (!names.has(concept)) names.set(concept, name)
+  }
+  return names
+}
+
+function svgOf(set: IconSet, name: string): string | undefined {
+  const alias = set.aliases?.[name]
+  const icon = set.icons[alias?.parent ?? name]
+  if (!icon) return undefined
+  const { left = 0, top = 0, width = set.width, height = set.height } = { ...icon, ...alias }
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" ` +
+    `width="${spriteSize}" height="${spriteSize}" viewBox="${left} ${top} ${width} ${height}">${icon.body}</svg>`
+  )
+}
+
+function visibleBox(rgba: Uint8Array): [number, number, number, number] {
+  let [left, top, right, bottom] = [spriteSize, spriteSize, 0, 0]
+  for (let y = 0; y < spriteSize; y++)
+    for (let x = 0; x < spriteSize; x++) {
+      if (rgba[(y * spriteSize + x) * 4 + 3] < 8) continue
+      left = Math.min(left, x)
+      right = Math.max(right, x + 1)
+      top = Math.min(top, y)
+      bottom = Math.max(bottom, y + 1)
+    }
+  return [left, top, right, bottom]
+}
+
+/** A sprite from its pixels; undefined where nothing is to be seen. */
+export function spriteFrom(
+  concept: string,
+  set: SetName,
+  name: string,
+  rgba: Uint8Array,
+): Sprite | undefined {
+  const box = visibleBox(rgba)
+  if (box[2] <= box[0]) return undefined
+  return { concept, set, name, box, ...colourProfile(rgba), rgba }
+}
+
+/** What rendering gave: the sprites in order of set and concept, and each icon that could not be drawn. */
+export interface Rendering {
+  readonly sprites: Sprite[]
+  readonly failures: readonly { readonly set: SetName; readonly name: string; readonly reason: string }[]
+}
+
+/** Renders every drawing of the four sets; an icon that the renderer refuses is noted and passed over. */
+export async function renderSprites(onSet?: (set: SetName, count: number) => void): Promise<Rendering> {
+  const sprites: Sprite[] = []
+  const failures: { set: SetName; name: string; reason: string }[] = []
+  for (const set of setNames) {
+    const icons = iconFile<IconSet>(set, "icons.json")
+    const before = sprites.length
+    for (const [concept, name] of [...iconNames(set)].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      try {
+        const svg = svgOf(icons, name)
+        if (svg === undefined) throw new Error("The set has no such icon.")
+        const { data, info } = await sharp(Buffer.from(svg))
+          .ensureAlpha()
+          .raw()
+          .toBuffer({ resolveWithObject: true })
+        if (info.width !== spriteSize || info.height !== spriteSize || info.channels !== 4)
+          throw new Error(`Rendered as ${info.width}x${info.height}x${info.channels}.`)
+        const sprite = spriteFrom(concept, set, name, new Uint8Array(data))
+        if (!sprite) throw new Error("Nothing visible.")
+        sprites.push(sprite)
+      } catch (error) {
+        failures.push({ set, name, reason: error instanceof Error ? error.message : String(error) })
+      }
+    }
+    onSet?.(set, sprites.length - before)
+  }
+  return { sprites, failures }
+}
+
+interface SpriteIndex {
+  readonly versions: Readonly<Record<string, string>>
+  readonly failures: Rendering["failures"]
+  readonly sprites: readonly Omit<Sprite, "rgba">[]
+}
+
+function versions(): Record<string, string> {
+  return Object.fromEntries(setNames.map((set) => [set, setVersion(set)]))
+}
+
+/**
+ * All sprites, from `folder` (`sprites.safetensors`, U8 [N, 64, 64, 4], and `sprites.json`) where they were rendered before
+ * from the same package versions; otherwise rendered and kept there.
+ */
+export async function loadSprites(
+  folder: string,
+  onSet?: (set: SetName, count: number) => void,
+): Promise<Sprite[]> {
+  const indexFile = join(folder, "sprites.json")
+  const pixelFile = join(folder, "sprites.safetensors")
+  if (existsSync(indexFile)) {
+    const index = JSON.parse(readFileSync(indexFile, "utf8")) as SpriteIndex
+    if (JSON.stringify(index.versions) === JSON.stringify(versions())) {
+      const all = readTensorFile(pixelFile, "sprites")
+      const size = spriteSize * spriteSize * 4
+      return index.sprites.map((entry, i) => ({ ...entry, rgba: all.subarray(i * size, (i + 1) * size) }))
+    }
+  }
+  mkdirSync(folder, { recursive: true })
+  const { sprites, failures } = await renderSprites(onSet)
+  writeTensorFile(
+    pixelFile,
+    "sprites",
+    [sprites.length, spriteSize, spriteSize, 4],
+    sprites.map((sprite) => sprite.rgba),
+  )
+  const index: SpriteIndex = {
+    versions: versions(),
+    failures,
+    sprites: sprites.map(({ rgba: _, ...entry }) => entry),
+  }
+  writeFileWhole(indexFile, JSON.stringify(index))
+  return sprites
+}
