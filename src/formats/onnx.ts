@@ -12,7 +12,6 @@ import {
   joined,
   packedFloatsField,
   packedIntegersField,
-  sizeOfWire,
   stringField,
   wireBytes,
 } from "./protobuf.ts"
@@ -110,9 +109,9 @@ export function encodeOnnxModel(model: OnnxModel): Uint8Array {
     bytesField(7, graphProto(model)),
     ...Object.entries(model.opsets).map(([domain, version]) => bytesField(8, opsetProto(domain, version))),
   ])
-  if (sizeOfWire(message) > MAX_MODEL_BYTES)
+  if (message.length > MAX_MODEL_BYTES)
     throw new LimnError(
-      `The ONNX model ${model.graphName} takes ${sizeOfWire(message)} bytes, and the format ends at 2 GiB: keep its large initializers as external data.`,
+      `The ONNX model ${model.graphName} takes ${message.length} bytes, and the format ends at 2 GiB: keep its large initializers as external data.`,
     )
   return wireBytes(message)
 }
