@@ -1,0 +1,5 @@
+export * from "./elementwise.ts"
+export * from "./layout.ts"
+export * from "./normalisation.ts"
+export * from "./products.ts"
+export * from "./reductions.ts"

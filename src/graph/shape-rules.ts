@@ -1,0 +1,212 @@
+import { broadcastShapes, formatShape, type Shape, sameShape, sizeOf } from "../ground/shape.ts"
+import { type Attributes, formatType, type Op, refuse, type Value, type ValueType } from "./value.ts"
+
+/** Type of the result of one operator, or an error that says what does not fit. */
+export type ShapeRule<P extends Op> = (
+  inputs: readonly Value[],
+  attributes: Attributes[P],
+  op: P,
+) => ValueType
+
+const unary = ([x]: readonly Value[]): ValueType => ({ dtype: x.dtype, shape: x.shape })
+
+const binary = ([a, b]: readonly Value[], _: unknown, op: Op): ValueType => {
+  if (a.dtype !== b.dtype) refuse(op, `${formatType(a)} and ${formatType(b)} have different element types`)
+  const shape = broadcastShapes(a.shape, b.shape)
+  return {
+    dtype: a.dtype,
+    shape: shape ?? refuse(op, `${formatType(a)} and ${formatType(b)} do not broadcast`),
+  }
+}
+
+const reduce = ([x]: readonly Value[], { axes, keepDims }: Attributes["reduceSum"], op: Op): ValueType => {
+  for (const axis of axes) checkAxis(op, x, axis)
+  const shape = keepDims
+    ? x.shape.map((d, i) => (axes.includes(i) ? 1 : d))
+    : x.shape.filter((_, i) => !axes.includes(i))
+  return { dtype: x.dtype, shape }
+}
+
+/** Result types of all operators. Each row checks everything that can be known before the graph runs. */
+export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
+  input: () => refuse("input", "is made by `input`, not by a rule"),
+  weight: () => refuse("weight", "is made by `Weights`, not by a rule"),
+  constant: (_, { tensor }) => ({ dtype: tensor.dtype, shape: tensor.shape }),
+
+  add: binary,
+  sub: binary,
+  mul: binary,
+  div: binary,
+  neg: unary,
+  exp: unary,
+  log: unary,
+  sqrt: unary,
+  sin: unary,
+  cos: unary,
+  tanh: unary,
+  sigmoid: unary,
+  sigmoidGate: unary,
+  gelu: unary,
+  erf: unary,
+  cast: ([x], { to }) => ({ dtype: to, shape: x.shape }),
+
+  matmul: ([a, b], { transA, transB }, op) => {
+    const rank = a.shape.length
+    if (rank < 2 || b.shape.length < 2)
+      refuse(op, `${formatType(a)} x ${formatType(b)}: both need at least two axes`)
+    if (a.dtype !== b.dtype) refuse(op, `${formatType(a)} and ${formatType(b)} have different element types`)
+    const [m, k] = lastTwo(a.shape, transA)
+    const [k2, n] = lastTwo(b.shape, transB)
+    if (k !== k2)
+      refuse(
+        op,
+        `${formatType(a)}${transA ? "ᵀ" : ""} x ${formatType(b)}${transB ? "ᵀ" : ""}: ${k} is not ${k2}`,
+      )
+    const batch = a.shape.slice(0, -2)
+    if (b.shape.length > 2 && !sameShape(batch, b.shape.slice(0, -2)))
+      refuse(op, `${formatType(a)} x ${formatType(b)}: the batch axes differ`)
+    return { dtype: a.dtype, shape: [...batch, m, n] }
+  },
+  conv2d: ([x, w, bias], { stride, padding }, op) => {
+    checkPicture(op, x)
+    const [b, channels, height, width] = x.shape
+    const [out, inChannels, kh, kw] = w.shape
+    if (w.shape.length !== 4 || inChannels !== channels)
+      refuse(op, `the weight ${formatType(w)} does not take the ${channels} channels of ${formatType(x)}`)
+    if (bias && !sameShape(bias.shape, [out]))
+      refuse(op, `the bias ${formatType(bias)} is not the weight's ${out} output channels`)
+    const h = Math.floor((height + padding[0] + padding[2] - kh) / stride) + 1
+    const wd = Math.floor((width + padding[1] + padding[3] - kw) / stride) + 1
+    if (h < 1 || wd < 1) refuse(op, `${formatType(x)} is smaller than the ${kh}x${kw} kernel`)
+    return { dtype: x.dtype, shape: [b, out, h, wd] }
+  },
+  convTranspose2d: ([x, w], { stride, padding, outputPadding }, op) => {
+    checkPicture(op, x)
+    const [b, channels, height, width] = x.shape
+    const [inChannels, out, kh, kw] = w.shape
+    if (w.shape.length !== 4 || inChannels !== channels)
+      refuse(op, `the weight ${formatType(w)} does not take the ${channels} channels of ${formatType(x)}`)
+    const h = (height - 1) * stride - padding[0] - padding[2] + kh + outputPadding[0]
+    const wd = (width - 1) * stride - padding[1] - padding[3] + kw + outputPadding[1]
+    return { dtype: x.dtype, shape: [b, out, h, wd] }
+  },
+  attention: ([q, k, v, mask], { heads }, op) => {
+    for (const x of [q, k, v]) if (x.shape.length !== 3) refuse(op, `${formatType(x)} is not [B, T, C]`)
+    const [b, t, c] = q.shape
+    const [bk, s, ck] = k.shape
+    if (bk !== b || ck !== c || v.shape[0] !== b || v.shape[1] !== s)
+      refuse(
+        op,
+        `queries ${formatType(q)}, keys ${formatType(k)} and values ${formatType(v)} do not fit together`,
+      )
+    if (c % heads !== 0 || v.shape[2] % heads !== 0)
+      refuse(op, `${c} and ${v.shape[2]} channels do not divide into ${heads} heads`)
+    if (mask && !broadcastsTo(mask.shape, [b, heads, t, s]))
+      refuse(op, `the mask ${formatType(mask)} does not broadcast to ${formatShape([b, heads, t, s])}`)
+    return { dtype: q.dtype, shape: [b, t, v.shape[2]] }
+  },
+
+  groupNorm: ([x, scale, bias], { groups }, op) => {
+    const channels = x.shape[1]
+    if (x.shape.length < 3) refuse(op, `${formatType(x)} is not [B, C, ...]`)
+    if (channels % groups !== 0) refuse(op, `${channels} channels do not divide into ${groups} groups`)
+    checkVector(op, scale, channels)
+    checkVector(op, bias, channels)
+    return { dtype: x.dtype, shape: x.shape }
+  },
+  layerNorm: ([x, scale, bias], _, op) => {
+    checkVector(op, scale, x.shape[x.shape.length - 1])
+    checkVector(op, bias, x.shape[x.shape.length - 1])
+    return { dtype: x.dtype, shape: x.shape }
+  },
+  softmax: unary,
+  logSoftmax: unary,
+
+  reduceSum: reduce,
+  reduceMean: reduce,
+
+  reshape: ([x], { shape }, op) => {
+    if (sizeOf(shape) !== sizeOf(x.shape)) refuse(op, `${formatType(x)} does not fill ${formatShape(shape)}`)
+    return { dtype: x.dtype, shape }
+  },
+  transpose: ([x], { permutation }, op) => {
+    const seen = new Set(permutation)
+    if (permutation.length !== x.shape.length || seen.size !== x.shape.length)
+      refuse(op, `${formatShape(permutation)} does not permute the axes of ${formatType(x)}`)
+    for (const axis of permutation) checkAxis(op, x, axis)
+    return { dtype: x.dtype, shape: permutation.map((axis) => x.shape[axis]) }
+  },
+  concat: (inputs, { axis }, op) => {
+    const [first] = inputs
+    checkAxis(op, first, axis)
+    for (const x of inputs)
+      if (
+        x.dtype !== first.dtype ||
+        x.shape.length !== first.shape.length ||
+        x.shape.some((d, i) => i !== axis && d !== first.shape[i])
+      )
+        refuse(op, `${formatType(first)} and ${formatType(x)} do not join along axis ${axis}`)
+    const total = inputs.reduce((sum, x) => sum + x.shape[axis], 0)
+    return { dtype: first.dtype, shape: first.shape.map((d, i) => (i === axis ? total : d)) }
+  },
+  slice: ([x], { axis, start, end, step }, op) => {
+    checkAxis(op, x, axis)
+    const size = x.shape[axis]
+    const inside =
+      step > 0 ? start >= 0 && end <= size && start < end : start < size && end >= -1 && start > end
+    if (step === 0 || !inside) refuse(op, `${start}:${end}:${step} leaves axis ${axis} of ${formatType(x)}`)
+    const length = Math.ceil((end - start) / step)
+    return { dtype: x.dtype, shape: x.shape.map((d, i) => (i === axis ? length : d)) }
+  },
+  pad: ([x], { before, after }, op) => {
+    if (before.length !== x.shape.length || after.length !== x.shape.length)
+      refuse(op, `${formatShape(before)} and ${formatShape(after)} do not pad ${formatType(x)}`)
+    return { dtype: x.dtype, shape: x.shape.map((d, i) => d + before[i] + after[i]) }
+  },
+  expand: ([x], { shape }, op) => {
+    if (!broadcastsTo(x.shape, shape))
+      refuse(op, `${formatType(x)} does not broadcast to ${formatShape(shape)}`)
+    return { dtype: x.dtype, shape }
+  },
+  upsampleNearest: ([x], { height, width }, op) => {
+    checkPicture(op, x)
+    if (height < x.shape[2] || width < x.shape[3])
+      refuse(op, `${height}x${width} is smaller than ${formatType(x)}`)
+    return { dtype: x.dtype, shape: [x.shape[0], x.shape[1], height, width] }
+  },
+  gatherRows: ([table, ids], _, op) => {
+    if (table.shape.length !== 2 || (ids.dtype !== "int64" && ids.dtype !== "int32"))
+      refuse(op, `needs a table [rows, D] and integer ids, not ${formatType(table)} and ${formatType(ids)}`)
+    return { dtype: table.dtype, shape: [...ids.shape, table.shape[1]] }
+  },
+  scatterRows: ([updates, ids], { rows }, op) => {
+    const width = updates.shape[updates.shape.length - 1]
+    if (!sameShape(updates.shape, [...ids.shape, width]))
+      refuse(op, `${formatType(updates)} does not match ${formatType(ids)}`)
+    return { dtype: updates.dtype, shape: [rows, width] }
+  },
+}
+
+function lastTwo(shape: Shape, swap: boolean): [number, number] {
+  const rows = shape[shape.length - 2]
+  const columns = shape[shape.length - 1]
+  return swap ? [columns, rows] : [rows, columns]
+}
+
+function broadcastsTo(from: Shape, to: Shape): boolean {
+  const shape = broadcastShapes(from, to)
+  return shape !== undefined && sameShape(shape, to)
+}
+
+function checkAxis(op: Op, x: Value, axis: number): void {
+  if (!Number.isInteger(axis) || axis < 0 || axis >= x.shape.length)
+    refuse(op, `${formatType(x)} has no axis ${axis}`)
+}
+
+function checkPicture(op: Op, x: Value): void {
+  if (x.shape.length !== 4) refuse(op, `${formatType(x)} is not [B, C, H, W]`)
+}
+
+function checkVector(op: Op, x: Value, length: number): void {
+  if (!sameShape(x.shape, [length])) refuse(op, `${formatType(x)} is not a vector of ${length}`)
+}
