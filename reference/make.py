@@ -1,0 +1,12 @@
+"""Makes every golden again, or only those named: `python make.py unet vae`."""
+
+import runpy
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SCRIPTS = ("unet",)
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or SCRIPTS:
+        runpy.run_path(str(HERE / f"{name}.py"), run_name="__main__")
