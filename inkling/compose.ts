@@ -27,7 +27,7 @@ export type Side = "left" | "right" | "above" | "below"
 
 const plainSizes = [0.8, 0.95] as const // of the canvas
 const plainShift = 2.5 // pixels off the middle, at most
-const pairSize = 29 // pixels, the larger side of each of two things
+const pairSize = 28.5 // pixels, the larger side of each of two things
 const largestZoom = 1.15 // a drawing that leaves its frame empty is small on purpose; grow it by no more than this
 
 /** Places a stamp's visible box around (x, y) so that its larger side is `side` pixels, wholly inside the canvas. */
@@ -134,7 +134,7 @@ export function placeMany(stamp: Stamp, count: number, random: Random): Placemen
 
 /** Two things, the first to the given side of the second. */
 export function placePair(first: Stamp, second: Stamp, side: Side, random: Random): Placement[] {
-  const near = canvasSize * 0.255
+  const near = canvasSize * 0.25
   const far = canvasSize - near
   const level = () => canvasSize / 2 + between(random, -3, 3)
   const size = () => pairSize * between(random, 0.92, 1.04)
