@@ -52,84 +52,33 @@ export function placeOne(stamp: Stamp, random: Random): Placement[] {
   return [placeStamp(stamp, x, middle + between(random, -plainShift, plainShift), side)]
 }
 
-// Centres in units of the canvas, and the side of each thing; several layouts for a number are equally likely.
-const layouts: Readonly<
-  Record<number, readonly { side: number; centres: readonly (readonly [number, number])[] }[]>
-> = {
-  2: [
-    {
-      side: 0.46,
-      centres: [
-        [0.26, 0.5],
-        [0.74, 0.5],
-      ],
-    },
-  ],
+/** Where several of one thing go: the larger side of each in pixels, and the centres' columns and rows. */
+interface Layout {
+  readonly side: number
+  readonly columns: readonly number[]
+  readonly rows: readonly number[]
+}
+
+// Several layouts for a number are equally likely.
+const layouts: Readonly<Record<number, readonly Layout[]>> = {
+  2: [{ side: 28, columns: [16, 48], rows: [32, 32] }],
   3: [
-    {
-      side: 0.44,
-      centres: [
-        [0.5, 0.26],
-        [0.26, 0.74],
-        [0.74, 0.74],
-      ],
-    },
-    {
-      side: 0.31,
-      centres: [
-        [0.175, 0.5],
-        [0.5, 0.5],
-        [0.825, 0.5],
-      ],
-    },
+    { side: 28, columns: [32, 16, 48], rows: [16, 48, 48] },
+    { side: 19.5, columns: [11, 32, 53], rows: [32, 32, 32] },
   ],
-  4: [
-    {
-      side: 0.43,
-      centres: [
-        [0.26, 0.26],
-        [0.74, 0.26],
-        [0.26, 0.74],
-        [0.74, 0.74],
-      ],
-    },
-  ],
+  4: [{ side: 28, columns: [16, 48, 16, 48], rows: [16, 16, 48, 48] }],
   5: [
-    {
-      side: 0.33,
-      centres: [
-        [0.19, 0.19],
-        [0.81, 0.19],
-        [0.5, 0.5],
-        [0.19, 0.81],
-        [0.81, 0.81],
-      ],
-    },
-    {
-      side: 0.31,
-      centres: [
-        [0.175, 0.3],
-        [0.5, 0.3],
-        [0.825, 0.3],
-        [0.33, 0.7],
-        [0.67, 0.7],
-      ],
-    },
+    { side: 21, columns: [12, 52, 32, 12, 52], rows: [12, 12, 32, 52, 52] },
+    { side: 19.5, columns: [11, 32, 53, 21, 43], rows: [19, 19, 19, 45, 45] },
   ],
 }
 
 /** The same thing 2 to 5 times, in one of the layouts for that number. */
 export function placeMany(stamp: Stamp, count: number, random: Random): Placement[] {
   const layout = pick(random, layouts[count])
-  const side = layout.side * canvasSize * between(random, 0.92, 1)
-  return layout.centres.map(([x, y]) =>
-    placeStamp(
-      stamp,
-      x * canvasSize + between(random, -0.7, 0.7),
-      y * canvasSize + between(random, -0.7, 0.7),
-      side,
-    ),
-  )
+  const side = layout.side * between(random, 0.92, 1)
+  const near = (centre: number) => centre + between(random, -0.7, 0.7)
+  return layout.columns.map((x, i) => placeStamp(stamp, near(x), near(layout.rows[i]), side))
 }
 
 /** Two things, the first to the given side of the second. */
