@@ -1,0 +1,169 @@
+import type { OnnxInitializer, OnnxModel, OnnxNode, OnnxValueInfo } from "../formats/onnx.ts"
+import { LimnError } from "../ground/errors.ts"
+import type { Tensor } from "../ground/tensor.ts"
+import { type Emitter, type OnnxRule, onnxRules } from "./onnx-rules.ts"
+import { isOp, type Op, type Value } from "./value.ts"
+
+/** A described computation with its order and its names fixed. */
+export interface Graph {
+  /** Every value that the outputs reach, inputs before users. */
+  readonly values: readonly Value[]
+  readonly names: ReadonlyMap<Value, string>
+  readonly outputs: Readonly<Record<string, Value>>
+}
+
+/**
+ * Collects what the outputs reach, and names it: inputs and weights by their own names, every other value by
+ * the folder of its first weight (or its first input's folder), so that inserting one operator changes few names.
+ */
+export function build(outputs: Readonly<Record<string, Value>>): Graph {
+  const values = order(Object.values(outputs))
+  const names = new Map<Value, string>()
+  const scopes = new Map<Value, string>()
+  const taken = new Set<string>(Object.keys(outputs))
+  const counters = new Map<string, number>()
+  for (const value of values) {
+    if (isOp(value, "input") || isOp(value, "weight")) {
+      const name = isOp(value, "input") ? value.attributes.name : (value as Value<"weight">).attributes.path
+      if (taken.has(name)) throw new LimnError(`Two values of the graph are named "${name}"; rename one.`)
+      taken.add(name)
+      names.set(value, name)
+      scopes.set(value, isOp(value, "weight") || name.includes(".") ? folderOf(name) : "")
+      continue
+    }
+    const scope = scopeOf(value, scopes)
+    scopes.set(value, scope)
+    const base = scope === "" ? value.op : `${scope}/${value.op}`
+    const n = counters.get(base) ?? 0
+    counters.set(base, n + 1)
+    names.set(value, n === 0 ? base : `${base}_${n}`)
+  }
+  return { values, names, outputs }
+}
+
+/** The graph as an ONNX model. Weights stay where they are: byte ranges of their files. */
+export function toOnnx(graph: Graph): OnnxModel {
+  const nodes: OnnxNode[] = []
+  const initializers: OnnxInitializer[] = []
+  const inputs: OnnxValueInfo[] = []
+  const constants = new Map<string, string>()
+
+  const constant = (tensor: Tensor): string => {
+    const { dtype, shape, data } = tensor
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    const small = bytes.length <= 256
+    const key = `${dtype}[${shape}]${small ? bytes.join() : constants.size}`
+    let name = constants.get(key)
+    if (name === undefined) {
+      name = `constant_${constants.size}`
+      constants.set(key, name)
+      initializers.push({ name, dtype, shape, data: bytes })
+    }
+    return name
+  }
+
+  for (const value of graph.values) {
+    const name = graph.names.get(value)!
+    if (isOp(value, "input")) inputs.push({ name, dtype: value.dtype, shape: value.shape })
+    else if (isOp(value, "weight")) initializers.push(weightInitializer(name, value))
+    else if (!isOp(value, "constant")) {
+      let parts = 0
+      const emit: Emitter = {
+        constant,
+        add: (op, from, { attributes, domain, output = `${name}.${parts}` } = {}) => {
+          nodes.push({
+            op,
+            domain,
+            name: parts === 0 ? name : `${name}.${parts}`,
+            inputs: from,
+            outputs: [output],
+            attributes,
+          })
+          parts++
+          return output
+        },
+      }
+      const operands = value.inputs.map((x) =>
+        isOp(x, "constant") ? constant(x.attributes.tensor) : graph.names.get(x)!,
+      )
+      writeValue(value, emit, operands, name)
+    }
+  }
+  const outputs = Object.entries(graph.outputs).map(([name, value]) => {
+    const inner = isOp(value, "constant") ? constant(value.attributes.tensor) : graph.names.get(value)!
+    nodes.push({ op: "Identity", name: `output ${name}`, inputs: [inner], outputs: [name] })
+    return { name, dtype: value.dtype, shape: value.shape }
+  })
+  return {
+    irVersion: 10,
+    opsets: { "": 21, "com.microsoft": 1 },
+    graphName: "limn",
+    producer: "limn",
+    nodes,
+    initializers,
+    inputs,
+    outputs,
+  }
+}
+
+/** Everything the roots reach, inputs before users, in the order a reader meets it. */
+export function order(roots: readonly Value[]): Value[] {
+  const done = new Set<Value>()
+  const values: Value[] = []
+  // An explicit stack: a deep graph would overflow the call stack.
+  const stack: { value: Value; next: number }[] = []
+  for (const root of roots) {
+    if (!done.has(root)) stack.push({ value: root, next: 0 })
+    while (stack.length > 0) {
+      const top = stack[stack.length - 1]
+      if (done.has(top.value)) {
+        stack.pop()
+      } else if (top.next < top.value.inputs.length) {
+        const operand = top.value.inputs[top.next++]
+        if (!done.has(operand)) stack.push({ value: operand, next: 0 })
+      } else {
+        done.add(top.value)
+        values.push(top.value)
+        stack.pop()
+      }
+    }
+  }
+  return values
+}
+
+function writeValue<P extends Op>(
+  value: Value<P>,
+  emit: Emitter,
+  operands: readonly string[],
+  name: string,
+): void {
+  const rule: OnnxRule<P> = onnxRules[value.op]
+  rule(emit, operands, name, value)
+}
+
+function weightInitializer(
+  name: string,
+  { dtype, shape, attributes: { storage } }: Value<"weight">,
+): OnnxInitializer {
+  if (storage.kind === "file") {
+    const { file, offset, length } = storage
+    return { name, dtype, shape, data: { location: file, offset, length } }
+  }
+  const { data } = storage.tensor
+  return { name, dtype, shape, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) }
+}
+
+function scopeOf(value: Value, scopes: ReadonlyMap<Value, string>): string {
+  // A weight may stand behind a cast or a reshape, which carry its folder on.
+  const parameter = value.inputs
+    .slice(1)
+    .find((x) => x.op === "weight" || x.op === "cast" || isOp(x, "input"))
+  return (
+    (parameter && scopes.get(parameter)) ||
+    (value.inputs.length > 0 ? (scopes.get(value.inputs[0]) ?? "") : "")
+  )
+}
+
+function folderOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf(".")))
+}

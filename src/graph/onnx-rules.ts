@@ -1,0 +1,188 @@
+import type { OnnxAttribute } from "../formats/onnx.ts"
+import type { Shape } from "../ground/shape.ts"
+import { sizeOf } from "../ground/shape.ts"
+import { float32, int64, type Tensor, toHalf } from "../ground/tensor.ts"
+import type { Attributes, Op, Value } from "./value.ts"
+
+/** What a rule writes its nodes with. */
+export interface Emitter {
+  /** Adds a node with one result; `output` names the result, a fresh name otherwise. Gives the result's name. */
+  add(
+    op: string,
+    inputs: readonly string[],
+    options?: { attributes?: Readonly<Record<string, OnnxAttribute>>; domain?: string; output?: string },
+  ): string
+  /** The name of a small tensor written into the model, shared between equal ones. */
+  constant(tensor: Tensor): string
+}
+
+/** Writes one operator as ONNX nodes, the last of which gives `output`. */
+export type OnnxRule<P extends Op> = (
+  emit: Emitter,
+  inputs: readonly string[],
+  output: string,
+  value: Value<P>,
+) => void
+
+/** Operators of com.microsoft are ONNX Runtime's own; the CPU, CUDA and WebGPU providers all have those used here. */
+const microsoft = "com.microsoft"
+
+const plain =
+  (op: string): OnnxRule<Op> =>
+  (emit, inputs, output) => {
+    emit.add(op, inputs, { output })
+  }
+
+const reduction =
+  (op: string): OnnxRule<"reduceSum" | "reduceMean"> =>
+  (emit, [x], output, { attributes: { axes, keepDims } }) => {
+    emit.add(op, [x, ints(emit, axes)], { attributes: { keepdims: keepDims ? 1n : 0n }, output })
+  }
+
+/** ONNX (opset 21) for every operator. */
+export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
+  input: () => {},
+  weight: () => {},
+  constant: () => {},
+
+  add: plain("Add"),
+  sub: plain("Sub"),
+  mul: plain("Mul"),
+  div: plain("Div"),
+  neg: plain("Neg"),
+  exp: plain("Exp"),
+  log: plain("Log"),
+  sqrt: plain("Sqrt"),
+  sin: plain("Sin"),
+  cos: plain("Cos"),
+  tanh: plain("Tanh"),
+  sigmoid: plain("Sigmoid"),
+  sigmoidGate: (emit, [x], output, { attributes: { alpha } }) => {
+    emit.add("QuickGelu", [x], { attributes: { alpha }, domain: microsoft, output })
+  },
+  gelu: plain("Gelu"),
+  erf: plain("Erf"),
+  cast: (emit, [x], output, { attributes: { to } }) => {
+    emit.add("Cast", [x], { attributes: { to: BigInt(onnxTypes[to]) }, output })
+  },
+
+  matmul: (emit, [a, b], output, { attributes: { transA, transB, scale } }) => {
+    if (!transA && !transB && scale === 1) emit.add("MatMul", [a, b], { output })
+    else
+      emit.add("FusedMatMul", [a, b], {
+        attributes: { transA: transA ? 1n : 0n, transB: transB ? 1n : 0n, alpha: scale },
+        domain: microsoft,
+        output,
+      })
+  },
+  conv2d: (emit, inputs, output, { attributes: { stride, padding } }) => {
+    emit.add("Conv", inputs, { attributes: convAttributes(stride, padding), output })
+  },
+  convTranspose2d: (emit, inputs, output, { attributes: { stride, padding, outputPadding } }) => {
+    const attributes = { ...convAttributes(stride, padding), output_padding: outputPadding.map(BigInt) }
+    emit.add("ConvTranspose", inputs, { attributes, output })
+  },
+  attention: (emit, [q, k, v, mask], output, { attributes: { heads, scale } }) => {
+    const inputs = mask ? [q, k, v, "", "", mask] : [q, k, v]
+    emit.add("MultiHeadAttention", inputs, {
+      attributes: { num_heads: BigInt(heads), scale },
+      domain: microsoft,
+      output,
+    })
+  },
+
+  groupNorm: (emit, [x, scale, bias], output, { inputs, dtype, attributes: { groups, eps } }) => {
+    // InstanceNormalization over [B, groups, rest] runs on every provider, and faster on the CPU than GroupNormalization.
+    const { shape } = inputs[0]
+    const grouped = emit.add("Reshape", [
+      x,
+      ints(emit, [shape[0], groups, sizeOf(shape) / shape[0] / groups]),
+    ])
+    const one = emit.constant(floats(dtype, new Float32Array(groups).fill(1)))
+    const zero = emit.constant(floats(dtype, new Float32Array(groups)))
+    const normal = emit.add("InstanceNormalization", [grouped, one, zero], { attributes: { epsilon: eps } })
+    const back = emit.add("Reshape", [normal, ints(emit, shape)])
+    const perChannel = ints(emit, [shape[1], ...shape.slice(2).map(() => 1)])
+    const scaled = emit.add("Mul", [back, emit.add("Reshape", [scale, perChannel])])
+    emit.add("Add", [scaled, emit.add("Reshape", [bias, perChannel])], { output })
+  },
+  layerNorm: (emit, inputs, output, { attributes: { eps } }) => {
+    emit.add("LayerNormalization", inputs, { attributes: { axis: -1n, epsilon: eps }, output })
+  },
+  softmax: (emit, [x], output) => {
+    emit.add("Softmax", [x], { attributes: { axis: -1n }, output })
+  },
+  logSoftmax: (emit, [x], output) => {
+    emit.add("LogSoftmax", [x], { attributes: { axis: -1n }, output })
+  },
+
+  reduceSum: reduction("ReduceSum"),
+  reduceMean: reduction("ReduceMean"),
+
+  reshape: (emit, [x], output, { attributes: { shape } }) => {
+    emit.add("Reshape", [x, ints(emit, shape)], { output })
+  },
+  transpose: (emit, [x], output, { attributes: { permutation } }) => {
+    emit.add("Transpose", [x], { attributes: { perm: permutation.map(BigInt) }, output })
+  },
+  concat: (emit, inputs, output, { attributes: { axis } }) => {
+    emit.add("Concat", inputs, { attributes: { axis: BigInt(axis) }, output })
+  },
+  slice: (emit, [x], output, { inputs, attributes }) => {
+    const { axis, start, step } = attributes
+    // Running backwards to the first element ends at "one before it", which ONNX writes as a large negative number.
+    const end = step < 0 && attributes.end < 0 ? -inputs[0].shape[axis] - 1 : attributes.end
+    emit.add("Slice", [x, ints(emit, [start]), ints(emit, [end]), ints(emit, [axis]), ints(emit, [step])], {
+      output,
+    })
+  },
+  pad: (emit, [x], output, { attributes: { before, after } }) => {
+    emit.add("Pad", [x, ints(emit, [...before, ...after])], { output })
+  },
+  expand: (emit, [x], output, { attributes: { shape } }) => {
+    emit.add("Expand", [x, ints(emit, shape)], { output })
+  },
+  upsampleNearest: (emit, [x], output, { shape }) => {
+    const attributes = {
+      mode: "nearest",
+      coordinate_transformation_mode: "asymmetric",
+      nearest_mode: "floor",
+    }
+    emit.add("Resize", [x, "", "", ints(emit, shape)], { attributes, output })
+  },
+  gatherRows: (emit, [table, ids], output) => {
+    emit.add("Gather", [table, ids], { attributes: { axis: 0n }, output })
+  },
+  scatterRows: (emit, [updates, ids], output, { inputs, shape, dtype }) => {
+    const count = sizeOf(inputs[1].shape)
+    const flat = emit.add("Reshape", [updates, ints(emit, [count, shape[1]])])
+    const index = emit.add("Reshape", [ids, ints(emit, [count, 1])])
+    const empty = emit.add("Expand", [emit.constant(floats(dtype, new Float32Array(1))), ints(emit, shape)])
+    emit.add("ScatterND", [empty, index, flat], { attributes: { reduction: "add" }, output })
+  },
+}
+
+/** ONNX's numbers for the element types (TensorProto.DataType). */
+const onnxTypes = {
+  float32: 1,
+  uint8: 2,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  float64: 11,
+  bfloat16: 16,
+} as const
+
+function ints(emit: Emitter, values: Shape): string {
+  return emit.constant(int64([values.length], values))
+}
+
+function floats(dtype: Value["dtype"], values: Float32Array): Tensor {
+  const full = float32([values.length], values)
+  return dtype === "float16" ? toHalf(full, "float16") : full
+}
+
+function convAttributes(stride: number, padding: Attributes["conv2d"]["padding"]) {
+  return { strides: [BigInt(stride), BigInt(stride)], pads: padding.map(BigInt) }
+}
