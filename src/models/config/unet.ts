@@ -1,0 +1,214 @@
+import { z } from "zod"
+import {
+  boolean,
+  expand,
+  finiteNumber,
+  keyError,
+  listOf,
+  nonNegativeInteger,
+  oneOf,
+  perBlock,
+  positiveInteger,
+  positiveNumber,
+  readConfig,
+  sampleSize,
+} from "./fields.ts"
+
+/** What is added to the time embedding, beside the noise level itself. */
+export type AdditionEmbed =
+  /** A pooled reading of the text sequence itself: diffusers `TextTimeEmbedding` over width `inputDim`. */
+  | { readonly type: "text"; readonly inputDim: number; readonly heads: number }
+  /** SDXL: pooled text and sinusoids (`timeDim` wide) of the size ids, concatenated to `inputDim`. */
+  | { readonly type: "text_time"; readonly inputDim: number; readonly timeDim: number }
+
+/**
+ * Everything that the forward pass of diffusers `UNet2DConditionModel` depends on, with its defaults filled in.
+ * Lists have one entry for each resolution, outermost first, as the down blocks meet them; the middle block
+ * takes the last entry and the up blocks read the lists backwards.
+ */
+export interface UNetConfig {
+  /** Height and width of the latents that the model was trained on. */
+  readonly sampleSize: readonly [height: number, width: number] | null
+  readonly inChannels: number
+  readonly outChannels: number
+  /** Cosines before sines in the sinusoids of the noise level. */
+  readonly flipSinToCos: boolean
+  readonly freqShift: number
+  /** Width of the time embedding: 4 x the first block's channels where the file does not say. */
+  readonly timeEmbedDim: number
+  readonly downBlockTypes: readonly ("CrossAttnDownBlock2D" | "DownBlock2D")[]
+  readonly upBlockTypes: readonly ("CrossAttnUpBlock2D" | "UpBlock2D")[]
+  readonly blockOutChannels: readonly number[]
+  /** Residual blocks at each resolution on the way down; the way up has one more. */
+  readonly layersPerBlock: readonly number[]
+  readonly transformerLayersPerBlock: readonly number[]
+  /** Heads, not their width: diffusers' `attention_head_dim` means this where `num_attention_heads` is null. */
+  readonly attentionHeads: readonly number[]
+  readonly crossAttentionDim: readonly number[]
+  /** The first attention of a transformer block also reads the text. The middle block never does this. */
+  readonly onlyCrossAttention: readonly boolean[]
+  /** Transformer projections are linear layers on [B, HW, C] rather than 1x1 convolutions on [B, C, H, W]. */
+  readonly useLinearProjection: boolean
+  /** Attention scores are computed in float32 in half-precision models. */
+  readonly upcastAttention: boolean
+  readonly normNumGroups: number
+  /** Epsilon of the residual blocks' and the last group norm; the transformers' group norm has 1e-6. */
+  readonly normEps: number
+  /** Width of the text before `encoder_hid_proj` (Kolors: 4096), or null where there is no such layer. */
+  readonly encoderHidDim: number | null
+  readonly additionEmbed: AdditionEmbed | null
+}
+
+const unetJson = z.object({
+  sample_size: sampleSize.nullish(),
+  in_channels: positiveInteger,
+  out_channels: positiveInteger,
+  center_input_sample: oneOf(false).default(false),
+  flip_sin_to_cos: boolean.default(true),
+  freq_shift: finiteNumber.default(0),
+  down_block_types: listOf(oneOf("CrossAttnDownBlock2D", "DownBlock2D")),
+  mid_block_type: oneOf("UNetMidBlock2DCrossAttn").default("UNetMidBlock2DCrossAttn"),
+  up_block_types: listOf(oneOf("CrossAttnUpBlock2D", "UpBlock2D")),
+  only_cross_attention: perBlock(boolean).default(false),
+  block_out_channels: listOf(positiveInteger),
+  layers_per_block: perBlock(positiveInteger).default(2),
+  downsample_padding: oneOf(1).default(1),
+  mid_block_scale_factor: oneOf(1).default(1),
+  act_fn: oneOf("silu", "swish").default("silu"),
+  norm_num_groups: positiveInteger.default(32),
+  norm_eps: positiveNumber.default(1e-5),
+  cross_attention_dim: perBlock(positiveInteger),
+  transformer_layers_per_block: perBlock(nonNegativeInteger).default(1),
+  reverse_transformer_layers_per_block: oneOf(null).default(null),
+  encoder_hid_dim: positiveInteger.nullable().default(null),
+  encoder_hid_dim_type: oneOf(null, "text_proj").default(null),
+  attention_head_dim: perBlock(positiveInteger).default(8),
+  num_attention_heads: perBlock(positiveInteger).nullable().default(null),
+  dual_cross_attention: oneOf(false).default(false),
+  use_linear_projection: boolean.default(false),
+  class_embed_type: oneOf(null).default(null),
+  num_class_embeds: oneOf(null).default(null),
+  class_embeddings_concat: oneOf(false).default(false),
+  addition_embed_type: oneOf(null, "text", "text_time").default(null),
+  addition_embed_type_num_heads: positiveInteger.default(64),
+  addition_time_embed_dim: positiveInteger.nullable().default(null),
+  projection_class_embeddings_input_dim: positiveInteger.nullable().default(null),
+  upcast_attention: boolean.nullable().default(false),
+  resnet_time_scale_shift: oneOf("default").default("default"),
+  resnet_skip_time_act: oneOf(false).default(false),
+  resnet_out_scale_factor: oneOf(1).default(1),
+  time_embedding_type: oneOf("positional").default("positional"),
+  time_embedding_dim: positiveInteger.nullable().default(null),
+  time_embedding_act_fn: oneOf(null).default(null),
+  timestep_post_act: oneOf(null).default(null),
+  time_cond_proj_dim: oneOf(null).default(null),
+  conv_in_kernel: oneOf(3).default(3),
+  conv_out_kernel: oneOf(3).default(3),
+  attention_type: oneOf("default").default("default"),
+  cross_attention_norm: oneOf(null).default(null),
+})
+
+type UNetJson = z.output<typeof unetJson>
+
+/**
+ * The configuration of a diffusers `UNet2DConditionModel` (SD 1.x, SDXL, Kolors, inpainting) from its parsed
+ * config.json; `source` names that file in errors. Unknown keys are ignored.
+ * Throws a FormatError where a key is missing, malformed, contradicts another, or asks for what limn cannot run.
+ */
+export function unetConfig(json: unknown, source: string): UNetConfig {
+  const raw = readConfig(unetJson, json, source, "UNet2DConditionModel")
+  const blockOutChannels = raw.block_out_channels
+  const blocks = blockOutChannels.length
+  const spread = <T>(key: keyof UNetJson, value: T | readonly T[]) => expand(value, blocks, key, source)
+
+  const heads = raw.num_attention_heads === null ? "attention_head_dim" : "num_attention_heads"
+  const attentionHeads = spread(heads, raw[heads] ?? [])
+  blockOutChannels.forEach((channels, i) => {
+    if (channels % raw.norm_num_groups !== 0)
+      throw keyError(
+        source,
+        "norm_num_groups",
+        raw.norm_num_groups,
+        `it must divide the ${channels} channels of block ${i}`,
+      )
+    if (channels % attentionHeads[i] !== 0)
+      throw keyError(
+        source,
+        heads,
+        raw[heads],
+        `its ${attentionHeads[i]} heads must divide the ${channels} channels of block ${i}`,
+      )
+  })
+
+  const crossAttentionDim = spread("cross_attention_dim", raw.cross_attention_dim)
+  if (raw.encoder_hid_dim_type !== null && raw.encoder_hid_dim === null)
+    throw keyError(
+      source,
+      "encoder_hid_dim",
+      null,
+      `"encoder_hid_dim_type" ${JSON.stringify(raw.encoder_hid_dim_type)} needs the text's width there`,
+    )
+  if (raw.encoder_hid_dim !== null && crossAttentionDim.some((dim) => dim !== crossAttentionDim[0]))
+    throw keyError(
+      source,
+      "cross_attention_dim",
+      raw.cross_attention_dim,
+      `"encoder_hid_dim" needs one width for all blocks`,
+    )
+
+  return {
+    sampleSize: raw.sample_size ?? null,
+    inChannels: raw.in_channels,
+    outChannels: raw.out_channels,
+    flipSinToCos: raw.flip_sin_to_cos,
+    freqShift: raw.freq_shift,
+    timeEmbedDim: raw.time_embedding_dim ?? 4 * blockOutChannels[0],
+    downBlockTypes: spread("down_block_types", raw.down_block_types),
+    upBlockTypes: spread("up_block_types", raw.up_block_types),
+    blockOutChannels,
+    layersPerBlock: spread("layers_per_block", raw.layers_per_block),
+    transformerLayersPerBlock: spread("transformer_layers_per_block", raw.transformer_layers_per_block),
+    attentionHeads,
+    crossAttentionDim,
+    onlyCrossAttention: spread("only_cross_attention", raw.only_cross_attention),
+    useLinearProjection: raw.use_linear_projection,
+    upcastAttention: raw.upcast_attention ?? false,
+    normNumGroups: raw.norm_num_groups,
+    normEps: raw.norm_eps,
+    encoderHidDim: raw.encoder_hid_dim,
+    additionEmbed: additionEmbed(raw, crossAttentionDim, source),
+  }
+}
+
+function additionEmbed(
+  raw: UNetJson,
+  crossAttentionDim: readonly number[],
+  source: string,
+): AdditionEmbed | null {
+  const type = raw.addition_embed_type
+  if (type === null) return null
+  if (type === "text") {
+    // diffusers pools the text as it comes in, before `encoder_hid_proj`.
+    const inputDim = raw.encoder_hid_dim ?? crossAttentionDim[0]
+    const heads = raw.addition_embed_type_num_heads
+    if (inputDim % heads !== 0)
+      throw keyError(
+        source,
+        "addition_embed_type_num_heads",
+        heads,
+        `it must divide the text's width, ${inputDim}`,
+      )
+    return { type, inputDim, heads }
+  }
+  const required = (key: "addition_time_embed_dim" | "projection_class_embeddings_input_dim") => {
+    const dim = raw[key]
+    if (dim === null)
+      throw keyError(source, key, null, `"addition_embed_type" "text_time" needs a width there`)
+    return dim
+  }
+  return {
+    type,
+    inputDim: required("projection_class_embeddings_input_dim"),
+    timeDim: required("addition_time_embed_dim"),
+  }
+}
