@@ -1,0 +1,82 @@
+import { constant } from "../graph/node.ts"
+import {
+  add,
+  attention,
+  gatherRows,
+  gelu,
+  layerNorm,
+  linear,
+  quickGelu,
+  reshape,
+  slice,
+} from "../graph/ops/index.ts"
+import type { Value } from "../graph/value.ts"
+import type { Weights } from "../graph/weights.ts"
+import { float32 } from "../ground/tensor.ts"
+import type { ClipTextConfig } from "./config/clip-text.ts"
+
+/** What CLIP makes of a text. */
+export interface ClipText {
+  /** The embeddings, then the output of every layer, each [B, T, D], none normalised. */
+  readonly hiddenStates: readonly Value[]
+  /** The last of them after the final normalisation [B, T, D]. */
+  readonly lastHiddenState: Value
+}
+
+/**
+ * CLIP's text transformer (Radford et al. 2021).   ids [B, T] int64
+ * Weight names: transformers `CLIPTextModel`, under `text_model`.
+ */
+export function clipText(ids: Value, weights: Weights, config: ClipTextConfig): ClipText {
+  const w = weights.at("text_model")
+  const eps = config.layerNormEps
+  const length = ids.shape[1]
+  const embeddings = w.at("embeddings")
+  const positions = slice(embeddings.at("position_embedding").get("weight"), 0, 0, length)
+  const mask = causalMask(length)
+  const activate = config.hiddenAct === "gelu" ? gelu : quickGelu
+
+  let h = add(gatherRows(embeddings.at("token_embedding").get("weight"), ids), positions)
+  const hiddenStates = [h]
+  for (let n = 0; n < config.numHiddenLayers; n++) {
+    const layer = w.at("encoder").at("layers").at(n)
+    const x = layerNorm(h, layer.at("layer_norm1"), { eps })
+    h = add(h, selfAttention(x, mask, layer.at("self_attn"), config.numAttentionHeads))
+    const y = layerNorm(h, layer.at("layer_norm2"), { eps })
+    h = add(h, linear(activate(linear(y, layer.at("mlp").at("fc1"))), layer.at("mlp").at("fc2")))
+    hiddenStates.push(h)
+  }
+  return { hiddenStates, lastHiddenState: layerNorm(h, w.at("final_layer_norm"), { eps }) }
+}
+
+/**
+ * The hidden state at each text's end token, projected where the model has a projection.
+ *   lastHiddenState [B, T, D]   rows [B] int64, b T + place of the end token in text b   ->   [B, D] or [B, P]
+ */
+export function pooledText(lastHiddenState: Value, rows: Value, weights: Weights): Value {
+  const [b, t, d] = lastHiddenState.shape
+  const pooled = gatherRows(reshape(lastHiddenState, [b * t, d]), rows)
+  return weights.has("text_projection") ? linear(pooled, weights.at("text_projection")) : pooled
+}
+
+/**
+ * Where a text is pooled: its first end token. Files that say 2 for it come from before transformers knew
+ * CLIP's own, and pool at the largest id instead.
+ */
+export function endPosition(ids: ArrayLike<number>, eosTokenId: number): number {
+  const list = Array.from(ids)
+  const place = eosTokenId === 2 ? list.indexOf(Math.max(...list)) : list.indexOf(eosTokenId)
+  return Math.max(0, place)
+}
+
+function selfAttention(x: Value, mask: Value, w: Weights, heads: number): Value {
+  const [q, k, v] = ["q_proj", "k_proj", "v_proj"].map((name) => linear(x, w.at(name)))
+  return linear(attention(q, k, v, { heads, mask }), w.at("out_proj"))
+}
+
+/** Zero where a place may look, a number that softmax makes zero where it may not: [1, 1, T, T]. */
+function causalMask(length: number): Value {
+  const mask = new Float32Array(length * length)
+  for (let i = 0; i < length; i++) mask.fill(-1e9, i * length + i + 1, (i + 1) * length)
+  return constant(float32([1, 1, length, length], mask))
+}

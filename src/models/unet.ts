@@ -1,0 +1,120 @@
+import { add, concat, conv2d, expand, groupNorm, linear, reshape, silu } from "../graph/ops/index.ts"
+import type { Value } from "../graph/value.ts"
+import type { Weights } from "../graph/weights.ts"
+import { LimnError } from "../ground/errors.ts"
+import type { UNetConfig } from "./config/unet.ts"
+import { embedding, sinusoids, textEmbedding } from "./layers/embedding.ts"
+import { type NormOptions, resnetBlock, upsample } from "./layers/residual.ts"
+import { transformer2d } from "./layers/transformer.ts"
+
+/** What a UNet is asked at one step. */
+export interface UNetInputs {
+  /** Noisy latents [B, Cin, H, W]; H and W need not be powers of two. */
+  readonly sample: Value
+  /** Noise level of each, in training steps, fractions allowed [B]. */
+  readonly timestep: Value
+  /** Encoded text [B, T, D]. */
+  readonly encoderHiddenStates: Value
+  /** Pooled text [B, P], for models whose additional embedding is "text_time" (SDXL). */
+  readonly textEmbeds?: Value
+  /** Sizes in pixels [B, 6]: original, crop corner, target; with `textEmbeds`. */
+  readonly timeIds?: Value
+}
+
+/**
+ * The denoiser of latent diffusion (Rombach et al. 2022): what is noise, or velocity, in each latent.
+ *   -> [B, Cout, H, W]
+ * Weight names and structure: diffusers `UNet2DConditionModel`.
+ */
+export function unet(inputs: UNetInputs, w: Weights, config: UNetConfig): Value {
+  const { sample } = inputs
+  const norm = { groups: config.normNumGroups, eps: config.normEps }
+  const last = config.blockOutChannels.length - 1
+  const time = timeEmbedding(inputs, w, config)
+  const text = w.has("encoder_hid_proj")
+    ? linear(inputs.encoderHiddenStates, w.at("encoder_hid_proj"))
+    : inputs.encoderHiddenStates
+
+  let h = conv2d(sample, w.at("conv_in"), { padding: 1 })
+  const skips = [h]
+  for (let i = 0; i <= last; i++) {
+    const block = w.at("down_blocks").at(i)
+    const crosses = config.downBlockTypes[i] === "CrossAttnDownBlock2D"
+    for (let j = 0; j < config.layersPerBlock[i]; j++) {
+      h = resnetBlock(h, time, block.at("resnets").at(j), norm)
+      if (crosses) h = transformer2d(h, text, block.at("attentions").at(j), transformerAt(config, i))
+      skips.push(h)
+    }
+    if (i < last) {
+      h = conv2d(h, block.at("downsamplers").at(0).at("conv"), { stride: 2, padding: 1 })
+      skips.push(h)
+    }
+  }
+
+  h = middle(h, time, text, w.at("mid_block"), config, norm)
+
+  for (let u = 0; u <= last; u++) {
+    const i = last - u
+    const block = w.at("up_blocks").at(u)
+    const crosses = config.upBlockTypes[u] === "CrossAttnUpBlock2D"
+    for (let j = 0; j <= config.layersPerBlock[i]; j++) {
+      h = resnetBlock(concat([h, skips.pop()!], 1), time, block.at("resnets").at(j), norm)
+      if (crosses) h = transformer2d(h, text, block.at("attentions").at(j), transformerAt(config, i))
+    }
+    // The next skip's size, not twice this one: odd sizes were rounded up on the way down.
+    const next = skips.at(-1)
+    if (u < last && next) h = upsample(h, block.at("upsamplers").at(0), next.shape[2], next.shape[3])
+  }
+  return conv2d(silu(groupNorm(h, w.at("conv_norm_out"), norm)), w.at("conv_out"), { padding: 1 })
+}
+
+function timeEmbedding(inputs: UNetInputs, w: Weights, config: UNetConfig): Value {
+  const frequency = { flipSinToCos: config.flipSinToCos, freqShift: config.freqShift }
+  const time = embedding(
+    sinusoids(inputs.timestep, config.blockOutChannels[0], frequency),
+    w.at("time_embedding"),
+  )
+  const addition = config.additionEmbed
+  if (addition === null) return time
+  const added = w.at("add_embedding")
+  if (addition.type === "text")
+    return add(time, textEmbedding(inputs.encoderHiddenStates, added, addition.heads))
+  const { textEmbeds, timeIds } = inputs
+  if (!textEmbeds || !timeIds)
+    throw new LimnError(
+      "unet: this model also needs textEmbeds and timeIds (its addition_embed_type is text_time).",
+    )
+  const [b, count] = timeIds.shape
+  const sizes = sinusoids(reshape(timeIds, [b * count]), addition.timeDim, frequency)
+  return add(time, embedding(concat([textEmbeds, reshape(sizes, [b, count * addition.timeDim])], 1), added))
+}
+
+function middle(
+  x: Value,
+  time: Value,
+  text: Value,
+  w: Weights,
+  config: UNetConfig,
+  norm: NormOptions,
+): Value {
+  const last = config.blockOutChannels.length - 1
+  const options = { ...transformerAt(config, last), onlyCrossAttention: false }
+  let h = resnetBlock(x, time, w.at("resnets").at(0), norm)
+  h = transformer2d(h, text, w.at("attentions").at(0), options)
+  return resnetBlock(h, time, w.at("resnets").at(1), norm)
+}
+
+function transformerAt(config: UNetConfig, i: number) {
+  return {
+    layers: config.transformerLayersPerBlock[i],
+    heads: config.attentionHeads[i],
+    groups: config.normNumGroups,
+    linearProjection: config.useLinearProjection,
+    onlyCrossAttention: config.onlyCrossAttention[i],
+  }
+}
+
+/** One noise level for all of a batch, as the [B] that `unet` takes. */
+export function sharedTimestep(timestep: Value, batch: number): Value {
+  return expand(reshape(timestep, [1]), [batch])
+}
