@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { join } from "node:path"
 import sharp from "sharp"
-import { readTensorFile, writeFileWhole, writeTensorFile } from "./files.ts"
+import { tensor } from "../src/ground/tensor.ts"
+import { readBytesTensor, writeTensorFile, writeTextFile } from "./files.ts"
 import type { ColourProfile } from "./recolour.ts"
 import { colourProfile } from "./recolour.ts"
 
@@ -182,24 +183,22 @@ export async function loadSprites(
   if (existsSync(indexFile)) {
     const index = JSON.parse(readFileSync(indexFile, "utf8")) as SpriteIndex
     if (JSON.stringify(index.versions) === JSON.stringify(versions())) {
-      const all = readTensorFile(pixelFile, "sprites")
+      const all = readBytesTensor(pixelFile, "sprites").data
       const size = spriteSize * spriteSize * 4
       return index.sprites.map((entry, i) => ({ ...entry, rgba: all.subarray(i * size, (i + 1) * size) }))
     }
   }
   mkdirSync(folder, { recursive: true })
   const { sprites, failures } = await renderSprites(onSet)
-  writeTensorFile(
-    pixelFile,
-    "sprites",
-    [sprites.length, spriteSize, spriteSize, 4],
-    sprites.map((sprite) => sprite.rgba),
-  )
+  const size = spriteSize * spriteSize * 4
+  const all = new Uint8Array(sprites.length * size)
+  for (const [i, sprite] of sprites.entries()) all.set(sprite.rgba, i * size)
+  writeTensorFile(pixelFile, { sprites: tensor("uint8", [sprites.length, spriteSize, spriteSize, 4], all) })
   const index: SpriteIndex = {
     versions: versions(),
     failures,
     sprites: sprites.map(({ rgba: _, ...entry }) => entry),
   }
-  writeFileWhole(indexFile, JSON.stringify(index))
+  writeTextFile(indexFile, JSON.stringify(index))
   return sprites
 }

@@ -1,38 +1,33 @@
 import { closeSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs"
+import { memorySource } from "../src/formats/byte-source.ts"
+import { encodeSafetensors, readSafetensorsHeader, readTensor } from "../src/formats/safetensors.ts"
+import { FormatError } from "../src/ground/errors.ts"
+import type { Tensor } from "../src/ground/tensor.ts"
 
-/** Writes a file beside its place and renames it, so that no reader ever sees half of it. */
-export function writeFileWhole(path: string, text: string): void {
+/** Writes a text file beside its place and renames it, so that no reader ever sees half of it. */
+export function writeTextFile(path: string, text: string): void {
   writeFileSync(`${path}.part`, text)
   renameSync(`${path}.part`, path)
 }
 
-/** Writes one U8 tensor, given as consecutive parts, as a safetensors file. */
-export function writeTensorFile(
-  path: string,
-  name: string,
-  shape: readonly number[],
-  parts: readonly Uint8Array[],
-): void {
-  const bytes = shape.reduce((a, b) => a * b, 1)
-  let header = JSON.stringify({ [name]: { dtype: "U8", shape, data_offsets: [0, bytes] } })
-  header = header.padEnd(Math.ceil(header.length / 8) * 8)
+/** Writes a safetensors file beside its place and renames it. */
+export function writeTensorFile(path: string, tensors: Readonly<Record<string, Tensor>>): void {
   const file = openSync(`${path}.part`, "w")
-  const length = new Uint8Array(8)
-  new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true)
-  for (const part of [length, new TextEncoder().encode(header), ...parts])
-    for (let at = 0; at < part.length; ) at += writeSync(file, part, at)
+  // One write takes at most 2 GB, and may take less than it was given.
+  for (const chunk of encodeSafetensors(tensors))
+    for (let at = 0; at < chunk.length; )
+      at += writeSync(file, chunk, at, Math.min(chunk.length - at, 2 ** 30))
   closeSync(file)
   renameSync(`${path}.part`, path)
 }
 
-/** The bytes of the only tensor of a safetensors file. */
-export function readTensorFile(path: string, name: string): Uint8Array {
-  const file = readFileSync(path)
-  const length = Number(file.readBigUInt64LE(0))
-  const header = JSON.parse(file.toString("utf8", 8, 8 + length)) as Record<
-    string,
-    { data_offsets: number[] }
-  >
-  const [start, end] = header[name].data_offsets
-  return new Uint8Array(file.buffer, file.byteOffset + 8 + length + start, end - start)
+/** Reads one U8 tensor of a safetensors file. Throws where it is of another type. */
+export function readBytesTensor(path: string, name: string): Tensor<"uint8"> {
+  const found = readTensor(
+    readSafetensorsHeader(memorySource(path, new Uint8Array(readFileSync(path)))),
+    name,
+  )
+  if (!(found.data instanceof Uint8Array) || found.dtype !== "uint8")
+    throw new FormatError(`Tensor "${name}" of ${path} holds ${found.dtype}, not bytes: make the file again.`)
+  return { dtype: "uint8", shape: found.shape, data: found.data }
 }

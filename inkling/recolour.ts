@@ -11,8 +11,36 @@ export interface ColourProfile {
 /** Red, green and blue, 0 to 255. */
 export type Rgb = readonly [number, number, number]
 
+/** The paint for each colour word, as things wear it. */
+export const paints = {
+  red: [222, 44, 48],
+  orange: [245, 130, 32],
+  yellow: [252, 208, 48],
+  green: [62, 165, 72],
+  blue: [40, 110, 225],
+  purple: [140, 70, 190],
+  pink: [245, 130, 175],
+  brown: [135, 85, 52],
+  black: [45, 45, 50],
+  white: [240, 240, 243],
+  grey: [140, 144, 150],
+} as const satisfies Readonly<Record<string, Rgb>>
+
+/** A colour word of {@link paints}. */
+export type PaintName = keyof typeof paints
+
+/** The colour of a background: black as it is, every other paint half way to white, so that things stand out from it. */
+export function groundOf(name: PaintName): Rgb {
+  const paint: Rgb = paints[name]
+  if (name === "black") return paint
+  const [r, g, b] = paint.map((c) => Math.round(c + (255 - c) * 0.42))
+  return [r, g, b]
+}
+
 const hueReach = 38 // degrees to either side of the main hue that belong to it
 const leastChroma = 0.16 // (max - min) / 255 below which a pixel has no hue
+const leastShare = 0.38 // of what is visible, that the main hue must cover to stand for the whole drawing
+const leastShareOfHued = 0.75
 const binCount = 72
 
 /** Rec. 601 luma. */
@@ -35,7 +63,7 @@ function hueDistance(a: number, b: number): number {
 }
 
 /**
- * Main hue of RGBA pixels (straight alpha), and whether it is the only one: it covers 45% of what is visible and 80% of
+ * Main hue of RGBA pixels (straight alpha), and whether it is the only one: it covers 38% of what is visible and 75% of
  * what has a hue at all.
  */
 export function colourProfile(rgba: Uint8Array): ColourProfile {
@@ -68,7 +96,7 @@ export function colourProfile(rgba: Uint8Array): ColourProfile {
     covered += weight
     luma += weight * lumaOf(rgba[i], rgba[i + 1], rgba[i + 2])
   }
-  const singleHue = most > 0 && covered > 0.45 * visible && covered > 0.8 * hued
+  const singleHue = most > 0 && covered > leastShare * visible && covered > leastShareOfHued * hued
   return { hue, singleHue, luma: covered > 0 ? luma / covered : 0 }
 }
 
