@@ -1,0 +1,88 @@
+import { randomUUID } from "node:crypto"
+import { closeSync, fstatSync, openSync, readSync } from "node:fs"
+import type { FileHandle } from "node:fs/promises"
+import { open, rename, rm } from "node:fs/promises"
+import { basename, dirname, join } from "node:path"
+import type { ByteSource } from "../../../formats/byte-source.ts"
+import { FormatError, LimnError, messageOf } from "../../../ground/errors.ts"
+
+/** A file that can be read anywhere until it is closed. */
+export interface FileSource extends ByteSource {
+  close(): void
+}
+
+/** The system takes less than 2 GiB in one call. */
+const MAX_CALL_BYTES = 2 ** 30
+
+/**
+ * Opens a file for reading at any offset. Throws a LimnError where there is no such file; `read` throws a FormatError
+ * beyond the file's end, also where the file has shrunk since.
+ */
+export function openByteSource(path: string): FileSource {
+  let descriptor: number
+  try {
+    descriptor = openSync(path, "r")
+  } catch (error) {
+    throw new LimnError(`Cannot open ${path}: ${messageOf(error)}.`, { cause: error })
+  }
+  const stats = fstatSync(descriptor)
+  if (!stats.isFile()) {
+    closeSync(descriptor)
+    throw new LimnError(`Cannot open ${path}: it is not a file.`)
+  }
+  return {
+    name: path,
+    size: stats.size,
+    read(offset, length) {
+      // Checked first, so that a false length costs no memory.
+      if (offset < 0 || length < 0 || offset + length > stats.size) throw cutShort(path, offset, length)
+      const out = new Uint8Array(length)
+      for (let done = 0; done < length; ) {
+        const count = readSync(descriptor, out, done, Math.min(length - done, MAX_CALL_BYTES), offset + done)
+        if (count === 0) throw cutShort(path, offset, length)
+        done += count
+      }
+      return out
+    },
+    close: () => closeSync(descriptor),
+  }
+}
+
+function cutShort(path: string, offset: number, length: number): FormatError {
+  return new FormatError(
+    `${path} ends before byte ${offset + length}, and ${length} bytes were wanted from byte ${offset} on: it is cut short, so fetch it again.`,
+  )
+}
+
+/**
+ * Writes a file whole or not at all: beside its place under another name, then renamed once the bytes are on the disk.
+ * Where anything fails, `chunks` itself included, what was written is removed, the file that was there before stays,
+ * and a LimnError is thrown: the one that `chunks` threw, or one that names the path.
+ */
+export async function writeFileAtomic(
+  path: string,
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> {
+  const beside = join(dirname(path), `.${basename(path)}.${randomUUID()}.part`)
+  try {
+    const file = await open(beside, "wx")
+    try {
+      for await (const chunk of chunks) await writeAll(file, chunk)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(beside, path)
+  } catch (error) {
+    await rm(beside, { force: true })
+    if (error instanceof LimnError) throw error
+    throw new LimnError(`Cannot write ${path}: ${messageOf(error)}.`, { cause: error })
+  }
+}
+
+async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const part = bytes.subarray(done, done + MAX_CALL_BYTES)
+    done += (await file.write(part)).bytesWritten
+  }
+}
