@@ -1,0 +1,79 @@
+import { mkdirSync } from "node:fs"
+import { join } from "node:path"
+import { tensor } from "../src/ground/tensor.ts"
+import { canvasSize, composePicture, placeStamp } from "./compose.ts"
+import type { Sprite } from "./drawings.ts"
+import { setNames, setVersion } from "./drawings.ts"
+import { writeTensorFile, writeTextFile } from "./files.ts"
+import type { Random } from "./random.ts"
+import { randomFrom } from "./random.ts"
+import type { ConceptUse, Kind, Sketch } from "./scenes.ts"
+import { decksFrom, drawSketch, kindsFor, mixture, sketchOf } from "./scenes.ts"
+
+/** Says what a sketch shows, in both languages. */
+export type Captioner = (sketch: Sketch, random: Random) => { readonly en: string; readonly zh: string }
+
+const pixelsPer = canvasSize * canvasSize * 3
+
+/** The versions that the data come from. */
+function packageVersions(): Record<string, string> {
+  return Object.fromEntries(setNames.map((set) => [`@iconify-json/${set}`, setVersion(set)]))
+}
+
+/**
+ * Writes `images.safetensors` (`pixels`, U8 [count, 64, 64, 3]), `captions.jsonl` (a line for each, in the same order) and
+ * `meta.json` into a folder. The same seed and sprites give the same bytes.
+ */
+export function writeDataset(
+  folder: string,
+  sprites: readonly Sprite[],
+  use: (concept: string) => ConceptUse,
+  captioner: Captioner,
+  { count, seed }: { readonly count: number; readonly seed: number },
+): void {
+  const random = randomFrom(seed)
+  // Words are drawn from a stream of their own: a new way to say things leaves the pictures as they were.
+  const words = randomFrom(seed ^ 0x5eed)
+  const decks = decksFrom(sprites, use, random)
+  const kinds = kindsFor(count, random)
+  const all = new Uint8Array(count * pixelsPer)
+  const lines: string[] = []
+  const made: Record<string, number> = Object.fromEntries(Object.keys(mixture).map((kind) => [kind, 0]))
+  for (const [i, kind] of kinds.entries()) {
+    const sketch = sketchOf(kind, decks, random)
+    all.set(drawSketch(sketch, random).data, i * pixelsPer)
+    lines.push(JSON.stringify({ ...captioner(sketch, words), ...labelsOf(sketch) }))
+    made[kind]++
+  }
+  mkdirSync(folder, { recursive: true })
+  writeTensorFile(join(folder, "images.safetensors"), {
+    pixels: tensor("uint8", [count, canvasSize, canvasSize, 3], all),
+  })
+  writeTextFile(join(folder, "captions.jsonl"), `${lines.join("\n")}\n`)
+  const concepts = new Set(sprites.map((sprite) => sprite.concept)).size
+  const meta = { count, seed, drawings: sprites.length, concepts, made, packages: packageVersions() }
+  writeTextFile(join(folder, "meta.json"), `${JSON.stringify(meta, null, 2)}\n`)
+}
+
+function labelsOf({ kind, sprite, other }: Sketch): { concepts: string[]; set: string; kind: Kind } {
+  return { concepts: other ? [sprite.concept, other.concept] : [sprite.concept], set: sprite.set, kind }
+}
+
+/**
+ * Writes every drawing once, in the middle of white: `images.safetensors` as for a dataset, and `drawings.jsonl` with the
+ * concept, set and name of each. What a generated picture is compared with.
+ */
+export function writeDrawings(folder: string, sprites: readonly Sprite[]): void {
+  const all = new Uint8Array(sprites.length * pixelsPer)
+  const middle = canvasSize / 2
+  for (const [i, sprite] of sprites.entries()) {
+    const placement = placeStamp(sprite, middle, middle, 0.875 * canvasSize)
+    all.set(composePicture([placement], [255, 255, 255]).data, i * pixelsPer)
+  }
+  mkdirSync(folder, { recursive: true })
+  writeTensorFile(join(folder, "images.safetensors"), {
+    pixels: tensor("uint8", [sprites.length, canvasSize, canvasSize, 3], all),
+  })
+  const lines = sprites.map(({ concept, set, name }) => JSON.stringify({ concept, set, name }))
+  writeTextFile(join(folder, "drawings.jsonl"), `${lines.join("\n")}\n`)
+}
