@@ -20,8 +20,8 @@ DOWN_ENCODER, UP_DECODER = "DownEncoderBlock2D", "UpDecoderBlock2D"
 
 UNETS = (
     # Every per-block list differs from block to block.
-    dict(block_out_channels=(8, 16, 24), layers_per_block=(1, 3, 2), norm_num_groups=4, attention_head_dim=(2, 4, 3),
-         cross_attention_dim=(10, 12, 14), transformer_layers_per_block=(1, 2, 3), only_cross_attention=(True, False, True),
+    dict(block_out_channels=(8, 16, 24), layers_per_block=(1, 2, 1), norm_num_groups=4, attention_head_dim=(2, 4, 3),
+         cross_attention_dim=(10, 12, 14), transformer_layers_per_block=(1, 1, 2), only_cross_attention=(True, False, True),
          down_block_types=(DOWN, ATTN_DOWN, ATTN_DOWN), up_block_types=(UP, ATTN_UP, ATTN_UP)),
     # A single level: no resampling at all.
     dict(block_out_channels=(8,), layers_per_block=1, norm_num_groups=2, attention_head_dim=4, cross_attention_dim=6,
@@ -80,15 +80,13 @@ def recorded(build):
         return build(), draws
 
 
-def described(name, build, rename=lambda key: key):
+def described(name, build, config=None, rename=lambda key: key):
     model, draws = recorded(build)
-    parameters = []
+    rows = []
     for key, parameter in model.named_parameters():
         kind, scale = draws.get(id(parameter)) or ("normal", parameter.flatten()[0].item())
-        parameters.append([rename(key), list(parameter.shape), kind, float(scale)])
-    config = {k: v for k, v in json.loads(model.config.to_json_string() if hasattr(model.config, "to_json_string")
-                                          else model.to_json_string()).items() if not k.startswith("_")}
-    return {"model": name, "config": config, "parameters": parameters}
+        rows.append([rename(key), list(parameter.shape), kind, float(f"{scale:.7g}")])
+    return {"model": name, "config": config or dict(model.config), "parameters": rows}
 
 
 def published(key):
@@ -97,9 +95,8 @@ def published(key):
 
 
 def clip(model_class, config):
-    described_model = described("CLIPTextModel", lambda: model_class(CLIPTextConfig(**config)), published)
-    described_model["config"]["architectures"] = [model_class.__name__]
-    return described_model
+    return described("CLIPTextModel", lambda: model_class(CLIPTextConfig(**config)),
+                     {**config, "architectures": [model_class.__name__]}, published)
 
 
 if __name__ == "__main__":

@@ -15,24 +15,25 @@ from common import GOLDEN, fresh, generator, randomize, report, write_json, writ
 ATTN_DOWN, DOWN = "CrossAttnDownBlock2D", "DownBlock2D"
 ATTN_UP, UP = "CrossAttnUpBlock2D", "UpBlock2D"
 
-# name: (config, cases); a case is (batch, height, width, tokens, timesteps)
+# name: (config, cases); a case is (batch, height, width, tokens, timesteps).
+# Every level has at least two channels per group: with one, the norm after it would erase the timestep and the biases.
 MODELS = {
     # Stable Diffusion 1.x: convolutions around the transformer, one head count for all blocks.
     "conv-projection": (
-        dict(block_out_channels=(16, 16, 32), layers_per_block=1, norm_num_groups=16, attention_head_dim=2,
+        dict(block_out_channels=(16, 16, 32), layers_per_block=1, norm_num_groups=8, attention_head_dim=2,
              cross_attention_dim=24, down_block_types=(ATTN_DOWN, ATTN_DOWN, DOWN), up_block_types=(UP, ATTN_UP, ATTN_UP)),
         [(1, 8, 8, 7, [921.04]), (2, 10, 14, 7, [1, 1])],
     ),
     # Stable Diffusion 2.x: linear projections, head counts per block, two layers.
     "linear-projection": (
-        dict(block_out_channels=(8, 16), layers_per_block=2, norm_num_groups=8, attention_head_dim=(2, 4),
+        dict(block_out_channels=(8, 16), layers_per_block=2, norm_num_groups=4, attention_head_dim=(2, 4),
              cross_attention_dim=20, use_linear_projection=True,
              down_block_types=(ATTN_DOWN, ATTN_DOWN), up_block_types=(ATTN_UP, ATTN_UP)),
         [(2, 6, 10, 5, [999, 17]), (1, 7, 5, 9, [0])],
     ),
     # SDXL: depth differs per level, the first level has no attention, size conditioning.
     "text-time": (
-        dict(block_out_channels=(8, 16), layers_per_block=2, norm_num_groups=8, attention_head_dim=(2, 4),
+        dict(block_out_channels=(8, 16), layers_per_block=2, norm_num_groups=4, attention_head_dim=(2, 4),
              cross_attention_dim=16, use_linear_projection=True, transformer_layers_per_block=(1, 2),
              addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=12 + 6 * 8,
              down_block_types=(DOWN, ATTN_DOWN), up_block_types=(ATTN_UP, UP)),
@@ -40,7 +41,7 @@ MODELS = {
     ),
     # Kolors: SDXL with a projection of the text states before everything else.
     "text-projection": (
-        dict(block_out_channels=(8, 16, 16), layers_per_block=1, norm_num_groups=8, attention_head_dim=(2, 2, 4),
+        dict(block_out_channels=(8, 16, 16), layers_per_block=1, norm_num_groups=4, attention_head_dim=(2, 2, 4),
              cross_attention_dim=16, use_linear_projection=True, transformer_layers_per_block=(1, 1, 2),
              addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=24 + 6 * 8,
              encoder_hid_dim=24, encoder_hid_dim_type="text_proj",
@@ -49,28 +50,28 @@ MODELS = {
     ),
     # Text pooled by attention inside the model (from the states as they come), then projected for cross-attention.
     "text-pooling": (
-        dict(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=8, attention_head_dim=4,
+        dict(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, attention_head_dim=4,
              cross_attention_dim=16, addition_embed_type="text", addition_embed_type_num_heads=4, encoder_hid_dim=24,
              down_block_types=(ATTN_DOWN, DOWN), up_block_types=(UP, ATTN_UP)),
         [(2, 8, 6, 11, [250, 750])],
     ),
-    # Thirty-two groups as published, inpainting's nine channels, one level.
+    # Thirty-two groups as published, inpainting's nine channels, attention only in the middle; half precision alone.
     "nine-channels": (
-        dict(in_channels=9, block_out_channels=(32,), layers_per_block=1, norm_num_groups=32, attention_head_dim=8,
-             cross_attention_dim=12, down_block_types=(ATTN_DOWN,), up_block_types=(ATTN_UP,)),
+        dict(in_channels=9, block_out_channels=(64,), layers_per_block=1, norm_num_groups=32, attention_head_dim=8,
+             cross_attention_dim=12, down_block_types=(DOWN,), up_block_types=(UP,)),
         [(1, 9, 6, 4, [37])],
     ),
     # Four levels, so that odd sizes meet more than one explicit upsample size; attention in the middle levels only.
     "four-levels": (
-        dict(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=8, attention_head_dim=(1, 2, 2, 4),
+        dict(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=4, attention_head_dim=(1, 2, 2, 4),
              cross_attention_dim=10, down_block_types=(DOWN, ATTN_DOWN, ATTN_DOWN, DOWN),
              up_block_types=(UP, ATTN_UP, ATTN_UP, UP)),
         [(1, 5, 7, 3, [642.5]), (2, 11, 16, 3, [10, 900])],
     ),
 }
 
-VARIANTS = {"fp16": torch.float16, "bf16": torch.bfloat16}
-HALVED = ("linear-projection", "text-time")
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+VARIANTS = {"linear-projection": (None, "fp16", "bf16"), "text-time": (None, "fp16", "bf16"), "nine-channels": ("fp16",)}
 SHARDED = "text-time"
 
 
@@ -109,14 +110,14 @@ def main():
     for name, (_, cases) in MODELS.items():
         folder = fresh(GOLDEN / "unet" / name)
         model = build(name)
-        shard = {"max_shard_size": "150KB"} if name == SHARDED else {}
-        model.save_pretrained(folder, **shard)
-        index = []
+        model.save_config(folder)
         weights = {key: value.clone() for key, value in model.state_dict().items()}
-        variants = [None, *VARIANTS] if name in HALVED else [None]
-        for variant in variants:
-            if variant is not None:
-                rounded = {key: value.to(VARIANTS[variant]) for key, value in weights.items()}
+        index = []
+        for variant in VARIANTS.get(name, (None,)):
+            if variant is None:
+                model.save_pretrained(folder, max_shard_size="150KB" if name == SHARDED else "10GB")
+            else:
+                rounded = {key: value.to(DTYPES[variant]) for key, value in weights.items()}
                 write_tensors(folder / f"diffusion_pytorch_model.{variant}.safetensors", rounded)
                 model.load_state_dict({key: value.float() for key, value in rounded.items()})
             g = generator(7)

@@ -14,23 +14,24 @@ from common import GOLDEN, fresh, generator, randomize, report, write_tensors
 
 ENCODE, DECODE = "DownEncoderBlock2D", "UpDecoderBlock2D"
 
-# name: (config, cases); a case is (batch, image height, image width, latent height, latent width)
+# name: (config, cases); a case is (batch, image height, image width, latent height, latent width).
+# Every level has at least two channels per group: with one, the norm after it would erase the biases.
 MODELS = {
     # The published shape, four levels and two layers; attention under the names that SD 1.x files keep.
     "old-attention-names": (
-        dict(block_out_channels=(8, 8, 16, 16), layers_per_block=2, norm_num_groups=8, latent_channels=4),
+        dict(block_out_channels=(8, 8, 16, 16), layers_per_block=2, norm_num_groups=4, latent_channels=4),
         [(1, 37, 53, 5, 7), (2, 32, 24, 4, 3)],
     ),
     "two-levels": (
-        dict(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=8, latent_channels=3, scaling_factor=0.13025),
+        dict(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, latent_channels=3, scaling_factor=0.13025),
         [(2, 18, 14, 9, 7)],
     ),
-    "thirty-two-groups": (
-        dict(block_out_channels=(32,), layers_per_block=1, norm_num_groups=32, latent_channels=8),
+    "sixteen-groups": (
+        dict(block_out_channels=(32,), layers_per_block=1, norm_num_groups=16, latent_channels=8),
         [(1, 9, 11, 6, 5)],
     ),
     "no-middle-attention": (
-        dict(block_out_channels=(8, 8, 8), layers_per_block=1, norm_num_groups=8, latent_channels=4, mid_block_add_attention=False),
+        dict(block_out_channels=(8, 8, 8), layers_per_block=1, norm_num_groups=4, latent_channels=4, mid_block_add_attention=False),
         [(1, 21, 30, 3, 5)],
     ),
 }
