@@ -1,0 +1,194 @@
+import { UsageError } from "../ground/errors.ts"
+import {
+  type AddedToken,
+  type ClipTokenizerFiles,
+  type ClipVocabulary,
+  readClipVocabulary,
+} from "./clip-files.ts"
+import { byteCharacters, endOfWord, normaliseText, spellWord, splitWords } from "./clip-words.ts"
+import { heapPop, heapPush } from "./heap.ts"
+
+/** Text <-> the ids that a CLIP text encoder takes. */
+export interface Tokenizer {
+  /** Ids in a row of the text encoder's input, bos and eos among them; 77 for every published CLIP. */
+  readonly maxLength: number
+  /** Rows that the embedding table must have: the highest id + 1. */
+  readonly vocabSize: number
+  /** Ids of a text of any length, without bos and eos. */
+  encode(text: string): number[]
+  /** One row of the text encoder's input: bos, the ids that fit, eos, padding. */
+  tokenize(text: string): TokenRow
+  /** The text that ids stand for: lower case, one space after each word, bytes that are no UTF-8 as U+FFFD. */
+  decode(ids: readonly number[]): string
+}
+
+/** What `tokenize` returns. */
+export interface TokenRow {
+  /** Exactly `maxLength` ids. */
+  readonly ids: number[]
+  /** How many of them come before the padding, bos and eos included. */
+  readonly length: number
+  /** The end of the prompt that did not fit, decoded; "" when all of it did. */
+  readonly dropped: string
+}
+
+/**
+ * CLIP's byte-level BPE, id for id the tokenizer that transformers runs on the same files: `CLIPTokenizer` of
+ * transformers 5, `CLIPTokenizerFast` of 4. The slow `CLIPTokenizer` of 4 differs from both, and from this one: it puts
+ * spaces around every Chinese character, drops control characters and U+FFFD, gives a sigma that ends a word its final
+ * form, reads "ſ" as "s" in English endings, and lets ftfy mend the text where ftfy is installed.
+ *
+ * @throws FormatError where a file is not what it should be
+ */
+export function clipTokenizer(files: ClipTokenizerFiles): Tokenizer {
+  const vocabulary = readClipVocabulary(files)
+  const { added, bos, eos, pad, maxLength } = vocabulary
+  const encodeWord = wordEncoder(vocabulary)
+  const asTyped = finder(added.filter((token) => !token.normalized))
+  const normalised = finder(added.filter((token) => token.normalized))
+  const tokenOf = new Map<number, string>()
+  for (const [token, id] of vocabulary.idOf) tokenOf.set(id, token)
+  for (const { text, id } of added) tokenOf.set(id, text)
+
+  function encode(text: string): number[] {
+    const ids: number[] = []
+    for (const typed of asTyped(text)) {
+      if (typeof typed === "number") ids.push(typed)
+      else {
+        for (const piece of normalised(normaliseText(typed))) {
+          if (typeof piece === "number") ids.push(piece)
+          else for (const word of splitWords(piece)) for (const id of encodeWord(word)) ids.push(id)
+        }
+      }
+    }
+    return ids
+  }
+
+  function decode(ids: readonly number[]): string {
+    const tokens = ids.map((id) => {
+      const token = tokenOf.get(id)
+      if (token === undefined) throw new UsageError(`The tokenizer has no token ${id}.`)
+      return token
+    })
+    return textOfTokens(tokens)
+  }
+
+  return {
+    maxLength,
+    vocabSize: [...tokenOf.keys()].reduce((highest, id) => Math.max(highest, id), 0) + 1,
+    encode,
+    decode,
+    tokenize(text) {
+      const all = encode(text)
+      const fitting = all.slice(0, maxLength - 2)
+      const ids = [bos, ...fitting, eos]
+      const length = ids.length
+      while (ids.length < maxLength) ids.push(pad)
+      return { ids, length, dropped: decode(all.slice(fitting.length)) }
+    },
+  }
+}
+
+/** Cuts a text at added tokens, the longest where several begin at one place: their ids, and the text between. */
+function finder(tokens: readonly AddedToken[]): (text: string) => (number | string)[] {
+  if (tokens.length === 0) return (text) => [text]
+  const idOf = new Map(tokens.map(({ text, id }) => [text, id]))
+  const alternatives = [...idOf.keys()]
+    .sort((a, b) => b.length - a.length)
+    .map((text) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"))
+  const pattern = new RegExp(`(${alternatives.join("|")})`, "u")
+  return (text) => text.split(pattern).map((piece, index) => (index % 2 === 1 ? idOf.get(piece)! : piece))
+}
+
+// Prompts repeat few words, but a server sees many prompts: both bounds keep the cache small. 10,000 words is the
+// capacity of the reference's cache.
+const cachedWords = 10_000
+const cachedWordLength = 64
+
+/** A function from one word to its ids, with a memory of the words it has seen. */
+function wordEncoder(vocabulary: ClipVocabulary): (word: string) => readonly number[] {
+  const { idOf, merges, unknown } = vocabulary
+  const highest = [...idOf.values()].reduce((a, b) => Math.max(a, b), 0)
+  const pair = (left: number, right: number) => left * (highest + 1) + right
+  const rankOf = new Map(merges.map(({ left, right }, rank) => [pair(left, right), rank]))
+  const cache = new Map<string, readonly number[]>()
+
+  function encode(word: string): number[] {
+    const ids = spellWord(word).map((symbol) => idOf.get(symbol) ?? unknown)
+    const rank = (left: number, right: number) => rankOf.get(pair(ids[left], ids[right]))
+    return mergeSymbols(ids, rank, (which) => merges[which].joined)
+  }
+
+  return (word) => {
+    const known = cache.get(word)
+    if (known) return known
+    const ids = encode(word)
+    if (word.length <= cachedWordLength) {
+      if (cache.size >= cachedWords) cache.clear()
+      cache.set(word, ids)
+    }
+    return ids
+  }
+}
+
+/**
+ * Joins the pair of lowest rank, the leftmost of equals, until no pair is left (Sennrich et al. 2016). The pairs wait in
+ * a heap, so n symbols take n log n steps.
+ *
+ * `ids` is overwritten; `rank(left, right)` is the rank of the pair now at those two places, undefined when there is none.
+ */
+function mergeSymbols(
+  ids: number[],
+  rank: (left: number, right: number) => number | undefined,
+  joined: (rank: number) => number,
+): number[] {
+  const gone = -1
+  const next = ids.map((_, place) => place + 1)
+  const previous = ids.map((_, place) => place - 1)
+  const waiting: Candidate[] = []
+  const consider = (left: number) => {
+    if (left < 0 || next[left] >= ids.length) return
+    const found = rank(left, next[left])
+    if (found !== undefined) heapPush(waiting, { rank: found, place: left }, isEarlier)
+  }
+  for (let place = 0; place < ids.length; place++) consider(place)
+  for (let best = heapPop(waiting, isEarlier); best; best = heapPop(waiting, isEarlier)) {
+    const left = best.place
+    const right = next[left]
+    // The pair may have been broken since it was put down, by a merge to either side.
+    if (ids[left] === gone || right >= ids.length || rank(left, right) !== best.rank) continue
+    ids[left] = joined(best.rank)
+    ids[right] = gone
+    next[left] = next[right]
+    if (next[left] < ids.length) previous[next[left]] = left
+    consider(previous[left])
+    consider(left)
+  }
+  return ids.filter((id) => id !== gone)
+}
+
+interface Candidate {
+  readonly rank: number
+  readonly place: number
+}
+
+function isEarlier(a: Candidate, b: Candidate): boolean {
+  return a.rank < b.rank || (a.rank === b.rank && a.place < b.place)
+}
+
+const byteOf = new Map(byteCharacters.map((character, byte) => [character, byte]))
+const encoder = new TextEncoder()
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+
+function textOfTokens(tokens: readonly string[]): string {
+  const bytes = tokens.flatMap((token) => {
+    const ends = token.endsWith(endOfWord)
+    const spelled = Array.from(ends ? token.slice(0, -endOfWord.length) : token, (character) =>
+      byteOf.get(character),
+    )
+    // Only an added token has characters outside the table; it stands for itself.
+    const own = spelled.every((byte) => byte !== undefined) ? spelled : [...encoder.encode(token)]
+    return ends ? [...own, 0x20] : own
+  })
+  return decoder.decode(Uint8Array.from(bytes)).replace(/^ +| +$/g, "")
+}
