@@ -102,7 +102,7 @@ export function readTensor(file: SafetensorsFile, name: string): Tensor {
 /**
  * The bytes of a safetensors file in pieces, the tensors' own memory among them: nothing is copied. Equal content
  * gives equal bytes whatever its order, and they are those that the reference library writes. Throws a LimnError
- * where a tensor's data are not its shape's.
+ * where a tensor's data are not its shape's, or a name cannot be written.
  */
 export function encodeSafetensors(
   tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
@@ -114,7 +114,8 @@ export function encodeSafetensors(
   )
   const members: string[] = []
   const described = Object.entries(metadata).sort(([a], [b]) => compareNames(a, b))
-  if (described.length > 0) members.push(jsonMember(METADATA, Object.fromEntries(described)))
+  if (described.length > 0)
+    members.push(`"${METADATA}":{${described.map(([key, value]) => jsonMember(key, value)).join(",")}}`)
 
   const chunks: Uint8Array[] = []
   let end = 0
@@ -236,7 +237,13 @@ function compareNames(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
+/** One member of the header. Half a surrogate pair has no UTF-8, and the reference library refuses its escape. */
 function jsonMember(name: string, value: unknown): string {
+  for (const text of [name, value])
+    if (typeof text === "string" && /\p{Surrogate}/u.test(text))
+      throw new LimnError(
+        `A safetensors file cannot hold the text ${quoted(text)}: it has half a surrogate pair.`,
+      )
   return `${JSON.stringify(name)}:${JSON.stringify(value)}`
 }
 

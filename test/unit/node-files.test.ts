@@ -106,6 +106,7 @@ describe("writeFileAtomic", () => {
   it("hands on what the chunks say is wrong", async () => {
     const wrong = new FormatError("The checkpoint is torn.")
     const failing = (function* (): Generator<Uint8Array> {
+      yield bytes
       throw wrong
     })()
     await expect(writeFileAtomic(join(folder, "a.bin"), failing)).rejects.toBe(wrong)

@@ -89,7 +89,7 @@ function randomTensors(seed: number): Map<string, Tensor> {
       'quo"te\\',
       "__proto__",
       "constructor",
-      "\ud800",
+      "⛵",
     ])
     tensors.set(`${name}${pick(["", `.${i}`])}`, tensor(dtype, shape, data))
   }
@@ -134,10 +134,12 @@ describe("what is written", () => {
     expect(readTensor(read(concat([header, data])), "w")).toEqual(w)
   })
 
-  it("must be a tensor, and not named as the metadata are", () => {
+  it("must be a tensor, and have a name that is text and not the metadata's", () => {
     const w = float32([2], [1, 2])
     expect(() => encodeSafetensors({ __metadata__: w })).toThrow(LimnError)
     expect(() => encodeSafetensors({ w: { ...w, shape: [3] } })).toThrow(/"w" of shape \[3\] has 2 elements/)
+    expect(() => encodeSafetensors({ "w\ud800": w })).toThrow(/"w\\ud800": it has half a surrogate pair/)
+    expect(() => encodeSafetensors({ w }, { key: "\ude00" })).toThrow(LimnError)
   })
 })
 
