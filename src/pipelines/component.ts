@@ -1,0 +1,92 @@
+import { absolutePath, namesIn, openByteSource } from "#platform"
+import type { SafetensorsFile } from "../formats/safetensors.ts"
+import { locateTensor, readSafetensorsHeader } from "../formats/safetensors.ts"
+import type { StoredWeight, Weights } from "../graph/weights.ts"
+import { storedWeights } from "../graph/weights.ts"
+import { FormatError, LimnError } from "../ground/errors.ts"
+import { checkParameters } from "../models/parameters/check.ts"
+import type { ParameterSpec } from "../models/parameters/module.ts"
+import { readJson } from "./files.ts"
+import { findWeights } from "./weight-files.ts"
+
+/** One model of a diffusers checkpoint: its configuration, and where each of its tensors lies. No weight is read. */
+export interface Component {
+  /** Its folder, absolute; errors name it. */
+  readonly path: string
+  /** config.json, parsed and not yet believed. */
+  readonly config: unknown
+  readonly tensors: ReadonlyMap<string, StoredWeight>
+}
+
+/** How a component's files are read. */
+export interface ComponentOptions {
+  /** Wanted among several copies of the weights, as in `model.fp16.safetensors`; another is taken where it is missing. */
+  readonly variant?: string
+  /** Today's name of each tensor, for files that keep older names. */
+  readonly rename?: (name: string) => string
+}
+
+/**
+ * Opens a component's folder: config.json, and weights in one safetensors file or in shards with an index.
+ * Throws a LimnError where a file is missing, a FormatError where one is not what it claims to be.
+ */
+export async function openComponent(
+  folder: string,
+  { variant, rename = (name) => name }: ComponentOptions = {},
+): Promise<Component> {
+  const path = absolutePath(folder)
+  const names = await namesIn(path)
+  if (names === undefined) throw new LimnError(`There is no folder ${path}; give one that holds a model.`)
+  if (!names.includes("config.json"))
+    throw new LimnError(`${path} has no config.json; give the folder of one model of a checkpoint.`)
+  const config = readJson(absolutePath(path, "config.json"))
+  const tensors = new Map<string, StoredWeight>()
+  for (const file of findWeights(path, names, variant)) addTensors(tensors, file, rename)
+  return { path, config, tensors }
+}
+
+/**
+ * The component's weights, once their names and shapes are exactly those of the configuration.
+ * Throws a FormatError that names what is missing, of another shape, or too much.
+ */
+export function componentWeights({ path, tensors }: Component, specs: readonly ParameterSpec[]): Weights {
+  checkParameters(specs, tensors, path)
+  return storedWeights(new Map(specs.map(({ name }) => [name, tensors.get(name)!])), path)
+}
+
+/**
+ * Throws where the model that was built left a tensor unread, for then it is not the model that was published.
+ * `unused` says which tensors this graph has no use for, such as the encoder where only the decoder is built.
+ */
+export function checkAllRead(weights: Weights, { unused = (_: string) => false } = {}): void {
+  const left = weights.unread().filter((name) => !unused(name))
+  if (left.length > 0)
+    throw new LimnError(`The model was built without ${left.length} of its tensors, ${left[0]} the first.`)
+}
+
+function addTensors(
+  tensors: Map<string, StoredWeight>,
+  { path, expected }: { readonly path: string; readonly expected?: readonly string[] },
+  rename: (name: string) => string,
+): void {
+  const file = readHeader(path)
+  for (const name of expected ?? [])
+    if (!file.tensors.has(name))
+      throw new FormatError(`${path} has no tensor ${name}, which the index says it holds; fetch it again.`)
+  for (const stored of file.tensors.keys()) {
+    const { dtype, shape, offset, length } = locateTensor(file, stored)
+    const name = rename(stored)
+    if (tensors.has(name))
+      throw new FormatError(`${path} holds ${name}, which another file or name gives too; fetch it again.`)
+    tensors.set(name, { dtype, shape, storage: { kind: "file", file: path, offset, length } })
+  }
+}
+
+function readHeader(path: string): SafetensorsFile {
+  const source = openByteSource(path)
+  try {
+    return readSafetensorsHeader(source)
+  } finally {
+    source.close()
+  }
+}
