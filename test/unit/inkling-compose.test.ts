@@ -5,6 +5,8 @@ import { conceptOf, isLeftOut, spriteFrom } from "../../inkling/drawings.ts"
 import { between, randomFrom } from "../../inkling/random.ts"
 import type { Rgb } from "../../inkling/recolour.ts"
 import { colourProfile, recolour } from "../../inkling/recolour.ts"
+import type { Kind } from "../../inkling/scenes.ts"
+import { commonWeight, decksFrom, drawSketch, kindsFor, mixture, sketchOf } from "../../inkling/scenes.ts"
 
 /** An ellipse of one colour, shaded from dark at the top to light at the bottom, with a leaf of another hue. */
 function fruit(body: Rgb, leaf: Rgb, box: readonly [number, number, number, number] = [4, 8, 60, 62]) {
@@ -176,6 +178,69 @@ function islands(data: Uint8Array, background: Rgb): number {
   }
   return found
 }
+
+describe("dealing scenes", () => {
+  const sprites = ["u1", "u2", "u3", "u4"].map((concept, i) => ({
+    ...fruit([red, green, [40, 60, 220], [150, 150, 150]][i] as unknown as Rgb, green),
+    concept,
+  }))
+  const use = (concept: string) => ({
+    common: concept === "u1",
+    paintable: concept !== "u2",
+    countable: concept !== "u3",
+  })
+
+  it("gives each kind its share, to within one picture", () => {
+    expect(Object.values(mixture).reduce((a, b) => a + b)).toBeCloseTo(1, 9)
+    for (const count of [1, 7, 100, 1234]) {
+      const kinds = kindsFor(count, randomFrom(count))
+      expect(kinds.length).toBe(count)
+      for (const [kind, share] of Object.entries(mixture))
+        expect(Math.abs(kinds.filter((k) => k === kind).length - share * count)).toBeLessThanOrEqual(1)
+    }
+  })
+
+  it("deals every drawing equally often, common ones more", () => {
+    const deal = decksFrom(sprites, use, randomFrom(2)).plain
+    const dealt = new Map<string, number>()
+    for (let i = 0; i < 10 * (commonWeight + 3); i++) {
+      const { concept } = deal()
+      dealt.set(concept, (dealt.get(concept) ?? 0) + 1)
+    }
+    expect(Object.fromEntries(dealt)).toEqual({ u1: 10 * commonWeight, u2: 10, u3: 10, u4: 10 })
+  })
+
+  it("repaints only what one hue fills and no name colours, and counts only what can be counted", () => {
+    const random = randomFrom(4)
+    const decks = decksFrom(sprites, use, random)
+    const seen = (kind: Kind) =>
+      [...new Set(Array.from({ length: 60 }, () => sketchOf(kind, decks, random).sprite.concept))].sort()
+    expect(seen("recoloured")).toEqual(["u1", "u3"])
+    expect(seen("counted")).toEqual(["u1", "u2", "u4"])
+    expect(seen("related")).toEqual(["u1", "u2", "u4"])
+  })
+
+  it("shows no thing twice in a relation, and white things never on white", () => {
+    const random = randomFrom(6)
+    const decks = decksFrom(sprites, use, random)
+    for (let i = 0; i < 200; i++) {
+      const pair = sketchOf("related", decks, random)
+      expect(pair.other?.concept).not.toBe(pair.sprite.concept)
+      const painted = sketchOf("recoloured", decks, random)
+      if (painted.colour === "white") expect(painted.background).toBeDefined()
+    }
+  })
+
+  it("draws the same sketches for the same seed", () => {
+    const draw = (seed: number) => {
+      const random = randomFrom(seed)
+      const decks = decksFrom(sprites, use, random)
+      return kindsFor(20, random).map((kind) => drawSketch(sketchOf(kind, decks, random), random).data)
+    }
+    expect(draw(5)).toEqual(draw(5))
+    expect(draw(5)).not.toEqual(draw(6))
+  })
+})
 
 describe("concepts", () => {
   it("names an emoji by its code points without variation selectors", () => {
