@@ -1,9 +1,9 @@
 import type { Pixels } from "../src/ground/image.ts"
 import { pixels } from "../src/ground/image.ts"
-import { spriteSize } from "./drawings.ts"
 import type { Random } from "./random.ts"
 import { between, pick } from "./random.ts"
 import type { Rgb } from "./recolour.ts"
+import { spriteSize } from "./sprites.ts"
 
 /** Side of a composed picture in pixels. */
 export const canvasSize = 64

@@ -2,13 +2,14 @@ import { mkdirSync } from "node:fs"
 import { join } from "node:path"
 import { tensor } from "../src/ground/tensor.ts"
 import { canvasSize, composePicture, placeStamp } from "./compose.ts"
-import type { Sprite } from "./drawings.ts"
-import { setNames, setVersion } from "./drawings.ts"
+import { setVersion } from "./drawings.ts"
 import { writeTensorFile, writeTextFile } from "./files.ts"
 import type { Random } from "./random.ts"
 import { randomFrom } from "./random.ts"
 import type { ConceptUse, Kind, Sketch } from "./scenes.ts"
 import { decksFrom, drawSketch, kindsFor, mixture, sketchOf } from "./scenes.ts"
+import type { Sprite } from "./sprites.ts"
+import { setNames } from "./sprites.ts"
 
 /** Says what a sketch shows, in both languages. */
 export type Captioner = (sketch: Sketch, random: Random) => { readonly en: string; readonly zh: string }

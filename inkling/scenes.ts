@@ -1,11 +1,11 @@
 import type { Pixels } from "../src/ground/image.ts"
 import type { Placement, Side } from "./compose.ts"
 import { composePicture, placeMany, placeOne, placePair } from "./compose.ts"
-import type { Sprite } from "./drawings.ts"
 import type { Random } from "./random.ts"
 import { between, pick, shuffle } from "./random.ts"
 import type { PaintName, Rgb } from "./recolour.ts"
 import { groundOf, paints, recolour } from "./recolour.ts"
+import type { Sprite } from "./sprites.ts"
 
 /** What a picture is about. */
 export type Kind = "plain" | "background" | "recoloured" | "counted" | "related"

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest"
 import type { Side } from "../../inkling/compose.ts"
 import { canvasSize, composePicture, placeMany, placeOne, placePair } from "../../inkling/compose.ts"
-import { conceptOf, isLeftOut, spriteFrom } from "../../inkling/drawings.ts"
 import { between, randomFrom } from "../../inkling/random.ts"
 import type { Rgb } from "../../inkling/recolour.ts"
 import { colourProfile, recolour } from "../../inkling/recolour.ts"
 import type { Kind } from "../../inkling/scenes.ts"
 import { commonWeight, decksFrom, drawSketch, kindsFor, mixture, sketchOf } from "../../inkling/scenes.ts"
+import { conceptOf, isLeftOut, spriteFrom } from "../../inkling/sprites.ts"
 
 /** An ellipse of one colour, shaded from dark at the top to light at the bottom, with a leaf of another hue. */
 function fruit(body: Rgb, leaf: Rgb, box: readonly [number, number, number, number] = [4, 8, 60, 62]) {
