@@ -1,19 +1,10 @@
 import { constant } from "../graph/node.ts"
-import {
-  add,
-  attention,
-  gatherRows,
-  gelu,
-  layerNorm,
-  linear,
-  quickGelu,
-  reshape,
-  slice,
-} from "../graph/ops/index.ts"
+import { add, gatherRows, layerNorm, linear, reshape, slice } from "../graph/ops/index.ts"
 import type { Value } from "../graph/value.ts"
 import type { Weights } from "../graph/weights.ts"
 import { float32 } from "../ground/tensor.ts"
 import type { ClipTextConfig } from "./config/clip-text.ts"
+import { clipLayers } from "./layers/clip-layers.ts"
 
 /** What CLIP makes of a text. */
 export interface ClipText {
@@ -29,24 +20,15 @@ export interface ClipText {
  */
 export function clipText(ids: Value, weights: Weights, config: ClipTextConfig): ClipText {
   const w = weights.at("text_model")
-  const eps = config.layerNormEps
   const length = ids.shape[1]
   const embeddings = w.at("embeddings")
   const positions = slice(embeddings.at("position_embedding").get("weight"), 0, 0, length)
-  const mask = causalMask(length)
-  const activate = config.hiddenAct === "gelu" ? gelu : quickGelu
-
-  let h = add(gatherRows(embeddings.at("token_embedding").get("weight"), ids), positions)
-  const hiddenStates = [h]
-  for (let n = 0; n < config.numHiddenLayers; n++) {
-    const layer = w.at("encoder").at("layers").at(n)
-    const x = layerNorm(h, layer.at("layer_norm1"), { eps })
-    h = add(h, selfAttention(x, mask, layer.at("self_attn"), config.numAttentionHeads))
-    const y = layerNorm(h, layer.at("layer_norm2"), { eps })
-    h = add(h, linear(activate(linear(y, layer.at("mlp").at("fc1"))), layer.at("mlp").at("fc2")))
-    hiddenStates.push(h)
-  }
-  return { hiddenStates, lastHiddenState: layerNorm(h, w.at("final_layer_norm"), { eps }) }
+  const h = add(gatherRows(embeddings.at("token_embedding").get("weight"), ids), positions)
+  const hiddenStates = clipLayers(h, w.at("encoder"), { ...config, mask: causalMask(length) })
+  const lastHiddenState = layerNorm(hiddenStates.at(-1)!, w.at("final_layer_norm"), {
+    eps: config.layerNormEps,
+  })
+  return { hiddenStates, lastHiddenState }
 }
 
 /**
@@ -67,11 +49,6 @@ export function endPosition(ids: ArrayLike<number>, eosTokenId: number): number 
   const list = Array.from(ids)
   const place = eosTokenId === 2 ? list.indexOf(Math.max(...list)) : list.indexOf(eosTokenId)
   return Math.max(0, place)
-}
-
-function selfAttention(x: Value, mask: Value, w: Weights, heads: number): Value {
-  const [q, k, v] = ["q_proj", "k_proj", "v_proj"].map((name) => linear(x, w.at(name)))
-  return linear(attention(q, k, v, { heads, mask }), w.at("out_proj"))
 }
 
 /** Zero where a place may look, a number that softmax makes zero where it may not: [1, 1, T, T]. */
