@@ -33,10 +33,10 @@ export interface TokenRow {
 }
 
 /**
- * CLIP's byte-level BPE, id for id the tokenizer that transformers runs on the same files: `CLIPTokenizer` of
- * transformers 5, `CLIPTokenizerFast` of 4. The slow `CLIPTokenizer` of 4 differs from both, and from this one: it puts
- * spaces around every Chinese character, drops control characters and U+FFFD, gives a sigma that ends a word its final
- * form, reads "ſ" as "s" in English endings, and lets ftfy mend the text where ftfy is installed.
+ * CLIP's byte-level BPE, id for id what transformers makes of the same files: `CLIPTokenizer` of transformers 5, and
+ * `CLIPTokenizerFast` of 4 but for the punctuation behind a misspelt "<|EndOfText|>". The slow `CLIPTokenizer` of 4 is
+ * another tokenizer: it puts spaces around every Chinese character, drops control characters and U+FFFD, gives a sigma
+ * that ends a word its final form, reads "ſ" as "s" in English endings, and has ftfy mend the text where it is installed.
  *
  * @throws FormatError where a file is not what it should be
  */
@@ -132,10 +132,10 @@ function wordEncoder(vocabulary: ClipVocabulary): (word: string) => readonly num
 }
 
 /**
- * Joins the pair of lowest rank, the leftmost of equals, until no pair is left (Sennrich et al. 2016). The pairs wait in
- * a heap, so n symbols take n log n steps.
+ * Joins the pair of lowest rank, the leftmost of equals, until no pair is left (Sennrich et al. 2016). The pairs wait
+ * in a heap, so n symbols take n log n steps.
  *
- * `ids` is overwritten; `rank(left, right)` is the rank of the pair now at those two places, undefined when there is none.
+ * `ids` is overwritten; `rank(left, right)` is the rank of the pair that stands at those two places now, if it has one.
  */
 function mergeSymbols(
   ids: number[],

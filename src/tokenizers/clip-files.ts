@@ -104,7 +104,7 @@ export function readClipVocabulary(files: ClipTokenizerFiles): ClipVocabulary {
     const id = idOf.get(content) ?? added.get(content)?.id
     if (id === undefined) {
       throw new FormatError(
-        `vocab.json has no token "${content}", which the tokenizer uses as its ${name}; is it the vocabulary of this model?`,
+        `vocab.json has no token "${content}", which is the tokenizer's ${name}; is it the vocabulary of this model?`,
       )
     }
     if (typeof value !== "string") return add(value, id)
@@ -161,7 +161,7 @@ function readMerges(text: string, idOf: ReadonlyMap<string, number>): ClipVocabu
       const id = idOf.get(token)
       if (id !== undefined) return id
       throw new FormatError(
-        `merges.txt line ${index + 2} needs the token "${token}", which vocab.json lacks; the two files do not belong together.`,
+        `merges.txt line ${index + 2} needs the token "${token}", which vocab.json lacks; are the two of one model?`,
       )
     }
     const left = line.slice(0, space)
