@@ -110,6 +110,7 @@ export function readClipVocabulary(files: ClipTokenizerFiles): ClipVocabulary {
     if (typeof value !== "string") return add(value, id)
     return added.has(content) && decoder ? id : add(tokenSchema.parse({ content }), id)
   }
+  // In this order: a later one says how a token that it shares with an earlier one is looked for.
   return {
     bos: named("bos_token", "<|startoftext|>"),
     eos: named("eos_token", "<|endoftext|>"),
