@@ -1,8 +1,9 @@
 import { z } from "zod"
 import {
   boolean,
+  checkDivides,
+  checkLength,
   finiteNumber,
-  keyError,
   listOf,
   oneOf,
   positiveInteger,
@@ -64,31 +65,15 @@ const autoencoderJson = z.object({
  */
 export function autoencoderConfig(json: unknown, source: string): AutoencoderConfig {
   const raw = readConfig(autoencoderJson, json, source, "AutoencoderKL")
-  const blocks = raw.block_out_channels.length
   for (const key of ["down_block_types", "up_block_types"] as const)
-    if (raw[key].length !== blocks)
-      throw keyError(
-        source,
-        key,
-        raw[key],
-        `limn needs ${blocks} blocks, as many as "block_out_channels" has`,
-      )
-  for (const channels of raw.block_out_channels)
-    if (channels % raw.norm_num_groups !== 0)
-      throw keyError(
-        source,
-        "norm_num_groups",
-        raw.norm_num_groups,
-        `it must divide the ${channels} channels of every block`,
-      )
-  for (const key of ["latents_mean", "latents_std"] as const)
-    if (raw[key] !== null && raw[key].length !== raw.latent_channels)
-      throw keyError(
-        source,
-        key,
-        raw[key],
-        `limn needs ${raw.latent_channels} numbers, one for each latent channel`,
-      )
+    checkLength(raw[key], raw.block_out_channels.length, "block", key, source)
+  raw.block_out_channels.forEach((channels, i) => {
+    checkDivides(raw.norm_num_groups, channels, `the channels of block ${i}`, "norm_num_groups", source)
+  })
+  for (const key of ["latents_mean", "latents_std"] as const) {
+    const values = raw[key]
+    if (values !== null) checkLength(values, raw.latent_channels, "latent channel", key, source)
+  }
   return {
     sampleSize: raw.sample_size,
     inChannels: raw.in_channels,

@@ -1,5 +1,14 @@
 import { z } from "zod"
-import { keyError, nonNegativeInteger, oneOf, positiveInteger, positiveNumber, readConfig } from "./fields.ts"
+import {
+  checkDivides,
+  jsonObject,
+  keyError,
+  oneOf,
+  positiveInteger,
+  positiveNumber,
+  readConfig,
+  wholeNumber,
+} from "./fields.ts"
 
 /** Everything that the forward pass of transformers `CLIPTextModel(WithProjection)` depends on. */
 export interface ClipTextConfig {
@@ -31,7 +40,7 @@ const clipTextJson = z.object({
   max_position_embeddings: positiveInteger.default(77),
   hidden_act: oneOf("quick_gelu", "gelu").default("quick_gelu"),
   layer_norm_eps: positiveNumber.default(1e-5),
-  eos_token_id: nonNegativeInteger.nullish(),
+  eos_token_id: wholeNumber.nullish(),
   initializer_factor: positiveNumber.default(1),
 })
 
@@ -45,8 +54,9 @@ const nestedDefaults = {
 }
 
 const clipJson = z.looseObject({
-  text_config: z.looseObject({}).nullish(),
-  text_config_dict: z.looseObject({}).nullish(),
+  text_config: jsonObject.nullish(),
+  text_config_dict: jsonObject.nullish(),
+  projection_dim: positiveInteger.nullish(),
 })
 
 /**
@@ -57,17 +67,8 @@ const clipJson = z.looseObject({
  */
 export function clipTextConfig(json: unknown, source: string): ClipTextConfig {
   const whole = readConfig(clipJson, json, source, "CLIPTextModel")
-  // Early CLIPModel files hold the text half twice; transformers lets "text_config_dict" win.
-  const nested = whole.text_config_dict ?? whole.text_config
-  const flat = nested ? { ...nestedDefaults, ...nested, architectures: ["CLIPModel"] } : whole
-  const raw = readConfig(clipTextJson, flat, source, "CLIPTextModel")
-  if (raw.hidden_size % raw.num_attention_heads !== 0)
-    throw keyError(
-      source,
-      "num_attention_heads",
-      raw.num_attention_heads,
-      `it must divide "hidden_size" ${raw.hidden_size}`,
-    )
+  const raw = readConfig(clipTextJson, textHalf(whole), source, "CLIPTextModel")
+  checkDivides(raw.num_attention_heads, raw.hidden_size, "the hidden size", "num_attention_heads", source)
   return {
     vocabSize: raw.vocab_size,
     hiddenSize: raw.hidden_size,
@@ -80,6 +81,20 @@ export function clipTextConfig(json: unknown, source: string): ClipTextConfig {
     eosTokenId: raw.eos_token_id ?? 49407,
     projectionDim: projectionDim(raw, source),
     initializerFactor: raw.initializer_factor,
+  }
+}
+
+/** The text half of a `CLIPModel`'s configuration, or a text model's own as it is. */
+function textHalf(whole: z.output<typeof clipJson>): object {
+  // Early files hold the half twice; transformers lets "text_config_dict" win.
+  const nested = whole.text_config_dict ?? whole.text_config
+  if (nested == null) return whole
+  const half = { ...nestedDefaults, ...nested }
+  // Both projections of a CLIPModel have the width that stands beside its halves.
+  return {
+    ...half,
+    projection_dim: whole.projection_dim ?? half.projection_dim,
+    architectures: ["CLIPModel"],
   }
 }
 

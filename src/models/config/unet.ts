@@ -1,17 +1,18 @@
 import { z } from "zod"
 import {
   boolean,
+  checkDivides,
   expand,
   finiteNumber,
   keyError,
   listOf,
-  nonNegativeInteger,
   oneOf,
   perBlock,
   positiveInteger,
   positiveNumber,
   readConfig,
   sampleSize,
+  wholeNumber,
 } from "./fields.ts"
 
 /** What is added to the time embedding, beside the noise level itself. */
@@ -69,21 +70,21 @@ const unetJson = z.object({
   down_block_types: listOf(oneOf("CrossAttnDownBlock2D", "DownBlock2D")),
   mid_block_type: oneOf("UNetMidBlock2DCrossAttn").default("UNetMidBlock2DCrossAttn"),
   up_block_types: listOf(oneOf("CrossAttnUpBlock2D", "UpBlock2D")),
-  only_cross_attention: perBlock(boolean).default(false),
+  only_cross_attention: perBlock(boolean, "true or false").default(false),
   block_out_channels: listOf(positiveInteger),
-  layers_per_block: perBlock(positiveInteger).default(2),
+  layers_per_block: perBlock(positiveInteger, "a positive integer").default(2),
   downsample_padding: oneOf(1).default(1),
   mid_block_scale_factor: oneOf(1).default(1),
   act_fn: oneOf("silu", "swish").default("silu"),
   norm_num_groups: positiveInteger.default(32),
   norm_eps: positiveNumber.default(1e-5),
-  cross_attention_dim: perBlock(positiveInteger),
-  transformer_layers_per_block: perBlock(nonNegativeInteger).default(1),
+  cross_attention_dim: perBlock(positiveInteger, "a positive integer"),
+  transformer_layers_per_block: perBlock(wholeNumber, "0 or a positive integer").default(1),
   reverse_transformer_layers_per_block: oneOf(null).default(null),
   encoder_hid_dim: positiveInteger.nullable().default(null),
   encoder_hid_dim_type: oneOf(null, "text_proj").default(null),
-  attention_head_dim: perBlock(positiveInteger).default(8),
-  num_attention_heads: perBlock(positiveInteger).nullable().default(null),
+  attention_head_dim: perBlock(positiveInteger, "a positive integer").default(8),
+  num_attention_heads: perBlock(positiveInteger, "a positive integer").nullable().default(null),
   dual_cross_attention: oneOf(false).default(false),
   use_linear_projection: boolean.default(false),
   class_embed_type: oneOf(null).default(null),
@@ -117,98 +118,80 @@ type UNetJson = z.output<typeof unetJson>
  */
 export function unetConfig(json: unknown, source: string): UNetConfig {
   const raw = readConfig(unetJson, json, source, "UNet2DConditionModel")
-  const blockOutChannels = raw.block_out_channels
-  const blocks = blockOutChannels.length
+  const blocks = raw.block_out_channels.length
   const spread = <T>(key: keyof UNetJson, value: T | readonly T[]) => expand(value, blocks, key, source)
-
-  const heads = raw.num_attention_heads === null ? "attention_head_dim" : "num_attention_heads"
-  const attentionHeads = spread(heads, raw[heads] ?? [])
-  blockOutChannels.forEach((channels, i) => {
-    if (channels % raw.norm_num_groups !== 0)
-      throw keyError(
-        source,
-        "norm_num_groups",
-        raw.norm_num_groups,
-        `it must divide the ${channels} channels of block ${i}`,
-      )
-    if (channels % attentionHeads[i] !== 0)
-      throw keyError(
-        source,
-        heads,
-        raw[heads],
-        `its ${attentionHeads[i]} heads must divide the ${channels} channels of block ${i}`,
-      )
-  })
-
-  const crossAttentionDim = spread("cross_attention_dim", raw.cross_attention_dim)
-  if (raw.encoder_hid_dim_type !== null && raw.encoder_hid_dim === null)
-    throw keyError(
-      source,
-      "encoder_hid_dim",
-      null,
-      `"encoder_hid_dim_type" ${JSON.stringify(raw.encoder_hid_dim_type)} needs the text's width there`,
-    )
-  if (raw.encoder_hid_dim !== null && crossAttentionDim.some((dim) => dim !== crossAttentionDim[0]))
-    throw keyError(
-      source,
-      "cross_attention_dim",
-      raw.cross_attention_dim,
-      `"encoder_hid_dim" needs one width for all blocks`,
-    )
-
-  return {
+  const config: UNetConfig = {
     sampleSize: raw.sample_size ?? null,
     inChannels: raw.in_channels,
     outChannels: raw.out_channels,
     flipSinToCos: raw.flip_sin_to_cos,
     freqShift: raw.freq_shift,
-    timeEmbedDim: raw.time_embedding_dim ?? 4 * blockOutChannels[0],
+    timeEmbedDim: raw.time_embedding_dim ?? 4 * raw.block_out_channels[0],
     downBlockTypes: spread("down_block_types", raw.down_block_types),
     upBlockTypes: spread("up_block_types", raw.up_block_types),
-    blockOutChannels,
+    blockOutChannels: raw.block_out_channels,
     layersPerBlock: spread("layers_per_block", raw.layers_per_block),
     transformerLayersPerBlock: spread("transformer_layers_per_block", raw.transformer_layers_per_block),
-    attentionHeads,
-    crossAttentionDim,
+    attentionHeads: spread(headsKey(raw), raw.num_attention_heads ?? raw.attention_head_dim),
+    crossAttentionDim: spread("cross_attention_dim", raw.cross_attention_dim),
     onlyCrossAttention: spread("only_cross_attention", raw.only_cross_attention),
     useLinearProjection: raw.use_linear_projection,
     upcastAttention: raw.upcast_attention ?? false,
     normNumGroups: raw.norm_num_groups,
     normEps: raw.norm_eps,
     encoderHidDim: raw.encoder_hid_dim,
-    additionEmbed: additionEmbed(raw, crossAttentionDim, source),
+    additionEmbed: additionEmbed(raw, source),
   }
+  checkWidths(config, raw, source)
+  return config
 }
 
-function additionEmbed(
-  raw: UNetJson,
-  crossAttentionDim: readonly number[],
-  source: string,
-): AdditionEmbed | null {
+const headsKey = (raw: UNetJson) =>
+  raw.num_attention_heads === null ? "attention_head_dim" : "num_attention_heads"
+
+function additionEmbed(raw: UNetJson, source: string): AdditionEmbed | null {
   const type = raw.addition_embed_type
   if (type === null) return null
   if (type === "text") {
     // diffusers pools the text as it comes in, before `encoder_hid_proj`.
-    const inputDim = raw.encoder_hid_dim ?? crossAttentionDim[0]
+    const inputDim = raw.encoder_hid_dim ?? [raw.cross_attention_dim].flat()[0]
     const heads = raw.addition_embed_type_num_heads
-    if (inputDim % heads !== 0)
-      throw keyError(
-        source,
-        "addition_embed_type_num_heads",
-        heads,
-        `it must divide the text's width, ${inputDim}`,
-      )
+    checkDivides(heads, inputDim, "the text's width", "addition_embed_type_num_heads", source)
     return { type, inputDim, heads }
   }
-  const required = (key: "addition_time_embed_dim" | "projection_class_embeddings_input_dim") => {
+  const width = (key: "addition_time_embed_dim" | "projection_class_embeddings_input_dim") => {
     const dim = raw[key]
     if (dim === null)
-      throw keyError(source, key, null, `"addition_embed_type" "text_time" needs a width there`)
+      throw keyError(source, key, dim, `"addition_embed_type" "text_time" needs a width there`)
     return dim
   }
   return {
     type,
-    inputDim: required("projection_class_embeddings_input_dim"),
-    timeDim: required("addition_time_embed_dim"),
+    inputDim: width("projection_class_embeddings_input_dim"),
+    timeDim: width("addition_time_embed_dim"),
   }
+}
+
+/** Throws a FormatError where widths do not go together: groups and heads with channels, projections with the text. */
+function checkWidths(config: UNetConfig, raw: UNetJson, source: string): void {
+  const deepest = config.blockOutChannels.length - 1
+  config.blockOutChannels.forEach((channels, i) => {
+    const what = `the channels of block ${i}`
+    checkDivides(config.normNumGroups, channels, what, "norm_num_groups", source)
+    const attends =
+      config.downBlockTypes[i] === "CrossAttnDownBlock2D" ||
+      config.upBlockTypes[deepest - i] === "CrossAttnUpBlock2D" ||
+      i === deepest
+    if (attends) checkDivides(config.attentionHeads[i], channels, what, headsKey(raw), source)
+  })
+  if (raw.encoder_hid_dim_type !== null && raw.encoder_hid_dim === null)
+    throw keyError(source, "encoder_hid_dim", null, '"encoder_hid_dim_type" "text_proj" needs a width there')
+  const oneWidth = config.encoderHidDim !== null || config.additionEmbed?.type === "text"
+  if (oneWidth && new Set(config.crossAttentionDim).size > 1)
+    throw keyError(
+      source,
+      "cross_attention_dim",
+      raw.cross_attention_dim,
+      "this configuration reads the text at one width for all blocks",
+    )
 }
