@@ -1,4 +1,4 @@
-import { absolutePath, namesIn, openByteSource } from "#platform"
+import { absolutePath, exists, openByteSource } from "#platform"
 import type { SafetensorsFile } from "../formats/safetensors.ts"
 import { locateTensor, readSafetensorsHeader } from "../formats/safetensors.ts"
 import type { StoredWeight, Weights } from "../graph/weights.ts"
@@ -35,13 +35,12 @@ export async function openComponent(
   { variant, rename = (name) => name }: ComponentOptions = {},
 ): Promise<Component> {
   const path = absolutePath(folder)
-  const names = await namesIn(path)
-  if (names === undefined) throw new LimnError(`There is no folder ${path}; give one that holds a model.`)
-  if (!names.includes("config.json"))
-    throw new LimnError(`${path} has no config.json; give the folder of one model of a checkpoint.`)
-  const config = readJson(absolutePath(path, "config.json"))
+  const json = absolutePath(path, "config.json")
+  if (!(await exists(json)))
+    throw new LimnError(`There is no ${json}; give the folder of one model of a checkpoint.`)
+  const config = await readJson(json)
   const tensors = new Map<string, StoredWeight>()
-  for (const file of findWeights(path, names, variant)) addTensors(tensors, file, rename)
+  for (const file of await findWeights(path, variant)) await addTensors(tensors, file, rename)
   return { path, config, tensors }
 }
 
@@ -64,12 +63,12 @@ export function checkAllRead(weights: Weights, { unused = (_: string) => false }
     throw new LimnError(`The model was built without ${left.length} of its tensors, ${left[0]} the first.`)
 }
 
-function addTensors(
+async function addTensors(
   tensors: Map<string, StoredWeight>,
   { path, expected }: { readonly path: string; readonly expected?: readonly string[] },
   rename: (name: string) => string,
-): void {
-  const file = readHeader(path)
+): Promise<void> {
+  const file = await readHeader(path)
   for (const name of expected ?? [])
     if (!file.tensors.has(name))
       throw new FormatError(`${path} has no tensor ${name}, which the index says it holds; fetch it again.`)
@@ -82,8 +81,8 @@ function addTensors(
   }
 }
 
-function readHeader(path: string): SafetensorsFile {
-  const source = openByteSource(path)
+async function readHeader(path: string): Promise<SafetensorsFile> {
+  const source = await openByteSource(path)
   try {
     return readSafetensorsHeader(source)
   } finally {

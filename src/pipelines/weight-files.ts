@@ -1,4 +1,4 @@
-import { absolutePath } from "#platform"
+import { absolutePath, exists } from "#platform"
 import { FormatError, LimnError } from "../ground/errors.ts"
 import { readJson } from "./files.ts"
 
@@ -14,50 +14,47 @@ const stems = ["diffusion_pytorch_model", "model"]
 const variants = [undefined, "fp16", "bf16"]
 
 /**
- * The weight files of a folder, whose entries are `names`: the wanted variant, else the most exact there is.
- * Throws a LimnError where there is none, a FormatError where an index is broken or names a file that is not there.
+ * The weight files of a folder: the wanted variant, else the most exact there is.
+ * Throws a LimnError where there is none, a FormatError where an index is broken.
  */
-export function findWeights(
-  folder: string,
-  names: readonly string[],
-  variant?: string,
-): readonly WeightFile[] {
+export async function findWeights(folder: string, variant?: string): Promise<readonly WeightFile[]> {
   for (const wanted of new Set([variant, ...variants]))
     for (const stem of stems) {
-      const single = `${dotted(stem, wanted)}.safetensors`
-      if (names.includes(single)) return [{ path: absolutePath(folder, single) }]
-      // diffusers writes the variant before the extension since 0.21, and wrote it after "index" until then.
-      const index = [
-        `${dotted(stem, wanted)}.safetensors.index.json`,
-        `${dotted(`${stem}.safetensors.index`, wanted)}.json`,
-      ].find((name) => names.includes(name))
-      if (index !== undefined) return shards(folder, names, index)
+      const named = wanted === undefined ? stem : `${stem}.${wanted}`
+      const single = absolutePath(folder, `${named}.safetensors`)
+      if (await exists(single)) return [{ path: single }]
+      // diffusers once wrote the variant after "index", as in Kolors.
+      const after = wanted === undefined ? "" : `.${wanted}`
+      for (const name of [`${named}.safetensors.index.json`, `${stem}.safetensors.index${after}.json`]) {
+        const index = absolutePath(folder, name)
+        if (await exists(index)) return shards(folder, index)
+      }
     }
-  const pickled = names.find((name) => /\.(bin|ckpt|pt|pth)$/.test(name))
+  for (const stem of [...stems, "pytorch_model"])
+    for (const pickled of [`${stem}.bin`, `${stem}.bin.index.json`])
+      if (await exists(absolutePath(folder, pickled)))
+        throw new LimnError(
+          `${folder} holds its weights as ${pickled}, which limn cannot read yet; get its safetensors files.`,
+        )
   throw new LimnError(
-    pickled === undefined
-      ? `${folder} holds no weights; limn looks for ${stems.map((stem) => `${stem}.safetensors`).join(" or ")}.`
-      : `${folder} holds its weights as ${pickled}, which limn cannot read yet; get the safetensors files of the model.`,
+    `${folder} holds no weights; limn looks for ${stems.map((stem) => `${stem}.safetensors`).join(" or ")}.`,
   )
 }
 
-function dotted(stem: string, variant: string | undefined): string {
-  return variant === undefined ? stem : `${stem}.${variant}`
-}
-
-function shards(folder: string, names: readonly string[], index: string): WeightFile[] {
-  const path = absolutePath(folder, index)
-  const json = readJson(path)
+async function shards(folder: string, index: string): Promise<WeightFile[]> {
+  const json = await readJson(index)
   const map = isRecord(json) ? json.weight_map : undefined
-  if (!isRecord(map)) throw new FormatError(`${path} has no "weight_map"; fetch it again.`)
+  if (!isRecord(map)) throw new FormatError(`${index} has no "weight_map"; fetch it again.`)
   const expected = new Map<string, string[]>()
   for (const [tensor, file] of Object.entries(map)) {
-    // A name from this very folder, so that an index cannot reach other files.
-    if (typeof file !== "string" || !names.includes(file))
+    // A plain name, so that an index cannot reach files outside its folder.
+    if (typeof file !== "string" || !/^[^/\\:]+\.safetensors$/.test(file))
       throw new FormatError(
-        `${path} says that ${tensor} is in ${JSON.stringify(file)}, which is not in the folder; fetch the file.`,
+        `${index} says that ${tensor} is in ${JSON.stringify(file)}, which is no name of a safetensors file.`,
       )
-    expected.set(file, [...(expected.get(file) ?? []), tensor])
+    const held = expected.get(file) ?? []
+    held.push(tensor)
+    expected.set(file, held)
   }
   return [...expected].map(([file, tensors]) => ({ path: absolutePath(folder, file), expected: tensors }))
 }

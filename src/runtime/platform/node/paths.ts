@@ -1,0 +1,5 @@
+import { resolve } from "node:path"
+
+export function absolutePath(...parts: readonly string[]): string {
+  return resolve(...parts)
+}
