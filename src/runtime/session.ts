@@ -2,6 +2,7 @@ import { openEngine } from "#platform"
 import type { OnnxModel } from "../formats/onnx.ts"
 import { LimnError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
+import { chooseDevice } from "./device.ts"
 import { checkFeeds, checkOutputs, checkTypes } from "./feeds.ts"
 import type { Device, EngineOptions } from "./platform/platform.ts"
 
@@ -34,7 +35,7 @@ export interface SessionOptions extends Omit<EngineOptions, "device"> {
  */
 export async function openSession(model: OnnxModel, options: SessionOptions = {}): Promise<Session> {
   checkTypes(model)
-  const device = options.device === undefined || options.device === "auto" ? "cpu" : options.device
+  const device = await chooseDevice(options.device ?? "auto")
   const engine = await openEngine(model, { ...options, device })
   let closed = false
   return {

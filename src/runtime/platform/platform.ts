@@ -1,3 +1,4 @@
+import type { ByteSource } from "../../formats/byte-source.ts"
 import type { OnnxModel } from "../../formats/onnx.ts"
 import type { Tensor } from "../../ground/tensor.ts"
 
@@ -13,21 +14,46 @@ export interface EngineOptions {
   readonly lowMemory?: boolean
   /** Bytes of the external data whose `location` is a key here. */
   readonly files?: Readonly<Record<string, Uint8Array>>
-  /** Writes a time for every node to a file whose path begins so, when the engine closes. */
+  /** Writes the time of every node to a file whose path begins so, when the engine closes. */
   readonly profile?: string
 }
 
 /** One graph held by ONNX Runtime. Feeds and output names are trusted here: `openSession` checks them. */
 export interface Engine {
-  run(
-    feeds: Readonly<Record<string, Tensor>>,
-    outputs: readonly string[],
-  ): Promise<Readonly<Record<string, Tensor>>>
+  run(feeds: Readonly<Record<string, Tensor>>, outputs: readonly string[]): Promise<Record<string, Tensor>>
   close(): Promise<void>
 }
 
-/** What limn needs of the machine that it runs on. `#platform` is the half that implements it, Node's or the browser's. */
+/** Bytes that can be read anywhere until they are closed. */
+export interface OpenByteSource extends ByteSource {
+  close(): void
+}
+
+/**
+ * What limn needs of the machine that it runs on. `#platform` is the half that implements it: for Node a path is one
+ * of the file system, for a browser it is an address.
+ */
 export interface Platform {
-  /** Loads a graph off the thread of the caller. Throws a LimnError that names what ONNX Runtime refused. */
+  /** Loads a graph off the caller's thread. Throws a LimnError that says what was refused, and where. */
   openEngine(model: OnnxModel, options: EngineOptions): Promise<Engine>
+  /** Accelerators that may be there, fastest first, by a look that costs no more than a millisecond. */
+  likelyAccelerators(): readonly Device[]
+  /** One path from parts, independent of where the process or the page stands. */
+  absolutePath(...parts: readonly string[]): string
+  /** Throws a LimnError where there is no such file. A browser fetches the whole of it. */
+  openByteSource(path: string): OpenByteSource | Promise<OpenByteSource>
+  /** A whole file. Throws a LimnError where there is none. */
+  readBytes(path: string): Promise<Uint8Array>
+  /** A whole file of UTF-8. Throws a LimnError where there is none. */
+  readText(path: string): Promise<string>
+  /** Writes a file whole or not at all. Throws a LimnError that names the path; a browser has no files to write. */
+  writeFileAtomic(path: string, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void>
+  /** Whether there is such a file or folder. */
+  exists(path: string): Promise<boolean>
+  /** Names in a folder, sorted; without their folder. Throws a LimnError where there is none, as browsers always do. */
+  list(folder: string): Promise<string[]>
+  /** The most memory that this process has held, or undefined where that is unknown. */
+  peakMemoryBytes(): number | undefined
+  /** How many threads can run at once. */
+  cpuCount(): number
 }

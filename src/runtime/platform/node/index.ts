@@ -1,3 +1,4 @@
-export { openEngine } from "./engine.ts"
+export { likelyAccelerators, openEngine } from "./engine.ts"
 export { openByteSource, writeFileAtomic } from "./files.ts"
-export { absolutePath, namesIn } from "./folders.ts"
+export { cpuCount, exists, list, peakMemoryBytes, readBytes, readText } from "./machine.ts"
+export { absolutePath } from "./paths.ts"
