@@ -122,9 +122,7 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
       return part
     })
   },
-  slice: (g, { inputs: [x], attributes: { axis, start, end, step } }) => [
-    unslice(g, x, axis, start, end, step),
-  ],
+  slice: (g, { inputs: [x], attributes: { axis, start, step } }) => [unslice(g, x, axis, start, step)],
   pad: (g, { inputs: [x], attributes: { before } }) => [
     before.reduce((part, offset, axis) => slice(part, axis, offset, offset + x.shape[axis]), g),
   ],
