@@ -27,7 +27,7 @@ def fresh(folder):
 def randomize(model, seed):
     """
     Draws every parameter anew: matrices and kernels with unit gain, so that no branch is faint beside its residual;
-    vectors (biases, norm scales) as their initial value plus a tenth of a normal, so that a swapped bias shows.
+    vectors (biases, norm scales) as their initial value plus a tenth of a normal, so that a swapped bias shows. Seed torch before constructing the model: initial values come from its global generator.
     """
     g = generator(seed)
     with torch.no_grad():

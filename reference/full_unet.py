@@ -24,6 +24,7 @@ PARAMETERS = 859_520_964
 @torch.no_grad()
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
     model = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS
     randomize(model, seed=500)

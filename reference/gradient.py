@@ -1,5 +1,5 @@
 """
-Whole-model gradients, computed in float64 from the float32 weights of the goldens, written as float32.
+Whole-model gradients, computed in float64 from the goldens' float32 weights, written as float32. Run after those.
 
 test/golden/gradient/
   unet.safetensors        model unet/four-levels        loss = mean((unet(sample, timestep, encoder_hidden_states) - target)^2)
@@ -8,14 +8,16 @@ test/golden/gradient/
                                                         mean and logvar from encode(image)
 
 Each holds the inputs by those names, `loss` [1], and `d.<name>` for every weight and every float input but
-timestep, noise and target. The key projections of attention in CLIP have a bias whose gradient is zero in exact arithmetic.
+timestep, noise and target. A key projection's bias adds the same to every logit of a row: its gradient is zero in
+exact arithmetic.
 """
 
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel
 
 import clip_text
 import unet
-import vae
 from common import GOLDEN, fresh, generator, report, write_tensors
 
 
@@ -35,7 +37,7 @@ def gradients(model, inputs, learned, loss, weight_name=lambda name: name):
 
 
 def unet_gradients():
-    model = unet.build("four-levels")
+    model = UNet2DConditionModel.from_pretrained(GOLDEN / "unet" / "four-levels")
     g = generator(10)
     inputs = unet.inputs(model, (2, 11, 16, 3, [642.5, 12]), g)
     inputs["target"] = torch.randn(2, 4, 11, 16, generator=g)
@@ -45,7 +47,7 @@ def unet_gradients():
 
 def clip_text_gradients():
     name = "end-within"
-    model = clip_text.build(name)
+    model = CLIPTextModel.from_pretrained(GOLDEN / "clip-text" / name)
     words = clip_text.ids(name)
     inputs = {"input_ids": words, "target": torch.randn(*words.shape, model.config.hidden_size, generator=generator(11))}
     return gradients(model, inputs, (), lambda t: (model(t["input_ids"]).last_hidden_state - t["target"]).square().mean(),
@@ -53,7 +55,7 @@ def clip_text_gradients():
 
 
 def vae_gradients():
-    model = vae.build("two-levels")
+    model = AutoencoderKL.from_pretrained(GOLDEN / "vae" / "two-levels")
     g = generator(12)
     inputs = {"image": torch.rand(1, 3, 10, 14, generator=g) * 2 - 1, "noise": torch.randn(1, 3, 5, 7, generator=g),
               "target": torch.rand(1, 3, 10, 14, generator=g) * 2 - 1}

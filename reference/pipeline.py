@@ -65,6 +65,7 @@ def save_tokenizer(folder):
 
 def save_model(folder):
     vocabulary = save_tokenizer(folder / "tokenizer")
+    torch.manual_seed(0)
     text = CLIPTextModel(CLIPTextConfig(hidden_act="quick_gelu", hidden_size=WIDTH, intermediate_size=48, num_hidden_layers=2,
                                         num_attention_heads=3, vocab_size=vocabulary, max_position_embeddings=77,
                                         bos_token_id=0, eos_token_id=2, pad_token_id=1, projection_dim=WIDTH))

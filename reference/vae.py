@@ -43,6 +43,7 @@ def build(name):
     """The model `name`, always with the same weights."""
     config, _ = MODELS[name]
     levels = len(config["block_out_channels"])
+    torch.manual_seed(0)
     model = AutoencoderKL(down_block_types=(ENCODE,) * levels, up_block_types=(DECODE,) * levels, sample_size=32, **config)
     return randomize(model, seed=300 + list(MODELS).index(name))
 
