@@ -52,6 +52,8 @@ export interface Platform {
   exists(path: string): Promise<boolean>
   /** Names in a folder, sorted; without their folder. Throws a LimnError where there is none, as browsers always do. */
   list(folder: string): Promise<string[]>
+  /** Makes a folder and those above it, where they are not there. Throws a LimnError where it cannot. */
+  makeFolder(path: string): Promise<void>
   /** The most memory that this process has held, or undefined where that is unknown. */
   peakMemoryBytes(): number | undefined
   /** How many threads can run at once. */

@@ -1,4 +1,4 @@
-import { access, readdir, readFile } from "node:fs/promises"
+import { access, mkdir, readdir, readFile } from "node:fs/promises"
 import { availableParallelism } from "node:os"
 import { LimnError } from "../../../ground/errors.ts"
 
@@ -19,6 +19,12 @@ export function exists(path: string): Promise<boolean> {
 
 export async function list(folder: string): Promise<string[]> {
   return (await readdir(folder).catch(unreadable(folder))).sort()
+}
+
+export async function makeFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true }).catch((error: Error) => {
+    throw new LimnError(`Cannot make the folder ${path}: ${error.message}.`, { cause: error })
+  })
 }
 
 export function peakMemoryBytes(): number {

@@ -1,0 +1,74 @@
+import { input } from "../../graph/node.ts"
+import { add, meanSquaredError, mul, reshape, sub } from "../../graph/ops/index.ts"
+import type { Weights } from "../../graph/weights.ts"
+import { float32, type Tensor } from "../../ground/tensor.ts"
+import { clipText } from "../../models/clip-text.ts"
+import type { ClipTextConfig } from "../../models/config/clip-text.ts"
+import type { UNetConfig } from "../../models/config/unet.ts"
+import { unet } from "../../models/unet.ts"
+import type { CaptionIds } from "../caption-ids.ts"
+import type { Objective } from "../trainer.ts"
+
+/** What a denoiser learns from. */
+export interface DenoisingData {
+  /** Scaled latents [count, C, h, w]. */
+  readonly latents: Tensor<"float32">
+  readonly captions: CaptionIds
+  readonly textEncoder: { readonly weights: Weights; readonly config: ClipTextConfig }
+  /** Share of the signal that is left at each training step (MODELS: ā). */
+  readonly alphasCumprod: Float32Array
+  /** What the denoiser says: the noise, or the velocity sqrt(ā) noise - sqrt(1 - ā) x (Salimans & Ho 2022). */
+  readonly prediction: "epsilon" | "v_prediction"
+}
+
+/** Noise is added to latents at a random step and the UNet is told the text (Ho et al. 2020, Rombach et al. 2022). */
+export function denoising(
+  { latents, captions, textEncoder, alphasCumprod, prediction }: DenoisingData,
+  config: UNetConfig,
+  { batchSize, conditionDropout }: { readonly batchSize: number; readonly conditionDropout: number },
+): Objective {
+  const [count, ...each] = latents.shape
+  const size = each.reduce((n, d) => n * d, 1)
+  const { length } = captions
+  const shape = [batchSize, ...each]
+  return {
+    loss(weights) {
+      const clean = input("clean", "float32", shape)
+      const noise = input("noise", "float32", shape)
+      const signal = reshape(input("signal", "float32", [batchSize]), [batchSize, 1, 1, 1])
+      const spread = reshape(input("spread", "float32", [batchSize]), [batchSize, 1, 1, 1])
+      const timestep = input("timestep", "float32", [batchSize])
+      const ids = input("ids", "int64", [batchSize, length])
+      const text = clipText(ids, textEncoder.weights, textEncoder.config).lastHiddenState
+      const sample = add(mul(signal, clean), mul(spread, noise))
+      const target = prediction === "epsilon" ? noise : sub(mul(signal, noise), mul(spread, clean))
+      return meanSquaredError(unet({ sample, timestep, encoderHiddenStates: text }, weights, config), target)
+    },
+    batch(random) {
+      const chosen = random.randint(0, count, [batchSize]).data
+      const steps = random.randint(0, alphasCumprod.length, [batchSize]).data
+      const dropped = random.rand([batchSize]).data
+      const clean = new Float32Array(batchSize * size)
+      const ids = new BigInt64Array(batchSize * length)
+      for (let n = 0; n < batchSize; n++) {
+        const i = Number(chosen[n])
+        clean.set(latents.data.subarray(i * size, (i + 1) * size), n * size)
+        const drawn = captions.draw(i, random).ids
+        const row = dropped[n] < conditionDropout ? captions.empty : drawn
+        for (let k = 0; k < length; k++) ids[n * length + k] = BigInt(row[k])
+      }
+      const kept = Array.from(steps, (t) => alphasCumprod[Number(t)])
+      return {
+        clean: float32(shape, clean),
+        noise: random.randn(shape),
+        signal: float32([batchSize], kept.map(Math.sqrt)),
+        spread: float32(
+          [batchSize],
+          kept.map((a) => Math.sqrt(1 - a)),
+        ),
+        timestep: float32([batchSize], Array.from(steps, Number)),
+        ids: { dtype: "int64", shape: [batchSize, length], data: ids },
+      }
+    },
+  }
+}

@@ -1,0 +1,40 @@
+import { openByteSource } from "#platform"
+import type { StoredWeight } from "../graph/weights.ts"
+import { arrayOf } from "../ground/dtype.ts"
+import type { CpuGenerator } from "../ground/random/cpu-generator.ts"
+import { sizeOf } from "../ground/shape.ts"
+import { type Tensor, tensor, toFloat32 } from "../ground/tensor.ts"
+import { checkParameters } from "../models/parameters/check.ts"
+import { initialize } from "../models/parameters/initialize.ts"
+import type { ParameterSpec } from "../models/parameters/module.ts"
+import { openComponent } from "../pipelines/component.ts"
+import type { Parameters } from "./adamw.ts"
+
+/**
+ * The parameters that a run begins at: fresh ones, or those of a component's folder as float32.
+ * Throws a FormatError where the folder holds other tensors.
+ */
+export async function startParameters(
+  from: "scratch" | "weights",
+  folder: string,
+  specs: readonly ParameterSpec[],
+  random: CpuGenerator,
+): Promise<Parameters> {
+  if (from === "scratch") return initialize(specs, random)
+  const { tensors, path } = await openComponent(folder)
+  checkParameters(specs, tensors, path)
+  const parameters = new Map<string, Tensor<"float32">>()
+  for (const { name } of specs) parameters.set(name, toFloat32(await readWeight(tensors.get(name)!)))
+  return parameters
+}
+
+async function readWeight({ dtype, shape, storage }: StoredWeight): Promise<Tensor> {
+  if (storage.kind === "memory") return storage.tensor
+  const source = await openByteSource(storage.file)
+  try {
+    const { buffer } = source.read(storage.offset, storage.length)
+    return tensor(dtype, shape, new arrayOf[dtype](buffer, 0, sizeOf(shape)))
+  } finally {
+    source.close()
+  }
+}
