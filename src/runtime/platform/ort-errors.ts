@@ -1,3 +1,5 @@
+/** What the browser's build writes before every message. */
+const CODE = /^.*? ERROR_CODE: \d+, ERROR_MESSAGE: /s
 /** Path and line in ONNX Runtime's source. */
 const SOURCE = /^.*?(?:\/onnxruntime_src\/)?[\w/.]+\.(?:h|hpp|cc|cpp|cu):\d+ /s
 /** What its checks write after that: `type Class::function(arguments) condition was false.` */
@@ -26,8 +28,9 @@ function reason(text: string): string {
     const gib = (Number(memory[1]) / 2 ** 30).toFixed(1)
     return `there is no memory for another ${gib} GiB: ask for a smaller picture or batch, or lowMemory.`
   }
-  const told = text.replace(SOURCE, "")
-  const bare = told === text ? text : told.replace(ENFORCED.test(told) ? ENFORCED : SIGNATURE, "")
+  const plain = text.replace(CODE, "")
+  const told = plain.replace(SOURCE, "")
+  const bare = told === plain ? plain : told.replace(ENFORCED.test(told) ? ENFORCED : SIGNATURE, "")
   const line = bare.replace(/\s+/g, " ").trim()
   return /[.!?]$/.test(line) ? line : `${line}.`
 }

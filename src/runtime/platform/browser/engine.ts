@@ -1,0 +1,64 @@
+import type { InferenceSession } from "onnxruntime-node"
+import type { OnnxModel } from "../../../formats/onnx.ts"
+import { encodeOnnxModel } from "../../../formats/onnx.ts"
+import { checkLength, externalEnds, withExternalData } from "../external-data.ts"
+import type { OrtClient } from "../ort-client.ts"
+import { ortClient } from "../ort-client.ts"
+import type { Device, Engine, EngineOptions } from "../platform.ts"
+
+let client: OrtClient | undefined
+
+/**
+ * Loads a graph in the page's ONNX Runtime worker, which starts with the first graph. Weights that are not among
+ * `files` are fetched by the worker from their location, an address, so that the page never holds them.
+ */
+export async function openEngine(model: OnnxModel, options: EngineOptions): Promise<Engine> {
+  // ONNX Runtime refuses names that look like absolute paths, even of bytes that it is handed.
+  const names = new Map<string, string>()
+  const externalData = [...externalEnds(model)].map(([location, end], i) => {
+    const path = `weights-${i}`
+    names.set(location, path)
+    const data = options.files?.[location]
+    if (data !== undefined) checkLength(location, data.length, end, model.graphName)
+    return { path, data: data ?? new URL(location, globalThis.location.href).href }
+  })
+  const named = withExternalData(model, (data) => ({
+    ...data,
+    location: names.get(data.location) ?? data.location,
+  }))
+  client ??= startWorker()
+  return client.open(model.graphName, encodeOnnxModel(named), sessionOptions(options, externalData))
+}
+
+export function likelyAccelerators(): readonly Device[] {
+  return "gpu" in navigator ? ["webgpu"] : []
+}
+
+function sessionOptions(
+  { device, threads, lowMemory = false, profile }: EngineOptions,
+  externalData: { readonly path: string; readonly data: Uint8Array | string }[],
+): InferenceSession.SessionOptions {
+  return {
+    executionProviders: [device === "cpu" ? "wasm" : device],
+    externalData,
+    logSeverityLevel: 4,
+    extra: { session: lowMemory ? { disable_prepacking: "1" } : {} },
+    ...(threads !== undefined && { intraOpNumThreads: threads }),
+    ...(profile !== undefined && { enableProfiling: true, profileFilePrefix: profile }),
+  }
+}
+
+function startWorker(): OrtClient {
+  // Written so that bundlers find it: they give the worker a file of its own.
+  const worker = new Worker(new URL("./ort-worker.js", import.meta.url), { type: "module" })
+  const started = ortClient({
+    post: (request, transfer) => worker.postMessage(request, transfer),
+    waiting: () => {},
+  })
+  worker.addEventListener("message", ({ data }) => started.receive(data))
+  worker.addEventListener("error", ({ message }) => {
+    client = undefined
+    started.lose(`ONNX Runtime's worker failed: ${message}`)
+  })
+  return started
+}

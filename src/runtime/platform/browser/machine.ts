@@ -1,0 +1,40 @@
+import { memorySource } from "../../../formats/byte-source.ts"
+import { LimnError, messageOf } from "../../../ground/errors.ts"
+import type { OpenByteSource } from "../platform.ts"
+
+export async function openByteSource(path: string): Promise<OpenByteSource> {
+  return { ...memorySource(path, await readBytes(path)), close() {} }
+}
+
+export async function readBytes(path: string): Promise<Uint8Array> {
+  return new Uint8Array(await (await fetched(path)).arrayBuffer())
+}
+
+export async function readText(path: string): Promise<string> {
+  return (await fetched(path)).text()
+}
+
+export async function exists(path: string): Promise<boolean> {
+  const answer = await fetch(path, { method: "HEAD" }).catch(() => undefined)
+  return answer?.ok === true
+}
+
+export async function list(folder: string): Promise<string[]> {
+  throw new LimnError(`A browser cannot list what is in ${folder}: name the file in it.`)
+}
+
+export function peakMemoryBytes(): undefined {
+  return undefined
+}
+
+export function cpuCount(): number {
+  return navigator.hardwareConcurrency
+}
+
+async function fetched(path: string): Promise<Response> {
+  const answer = await fetch(path).catch((error) => {
+    throw new LimnError(`Cannot fetch ${path}: ${messageOf(error)}.`, { cause: error })
+  })
+  if (!answer.ok) throw new LimnError(`Cannot fetch ${path}: the server answers ${answer.status}.`)
+  return answer
+}
