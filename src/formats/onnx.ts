@@ -100,7 +100,7 @@ const MAX_MODEL_BYTES = 2 ** 31 - 1
 /**
  * The bytes of a model as ONNX's `ModelProto` (field numbers from onnx.proto, which never change). Inline
  * initializers are copied once. Throws a LimnError where an initializer's bytes are not its shape's, an attribute
- * cannot be written, or the model would reach 2 GiB.
+ * or a size cannot be written, or the model would reach 2 GiB.
  */
 export function encodeOnnxModel(model: OnnxModel): Uint8Array {
   const message = joined([
@@ -216,6 +216,9 @@ function stringEntryProto(key: string, value: string): Wire {
 }
 
 function valueInfoProto({ name, dtype, shape }: OnnxValueInfo): Wire {
+  for (const size of shape)
+    if (typeof size === "number" && !(Number.isSafeInteger(size) && size >= 0))
+      throw new LimnError(`${name} cannot have an axis of ${size}: give a whole number, or a name for any size.`)
   const dimensions = shape.map((size) =>
     bytesField(1, joined([typeof size === "number" ? integerField(1, size) : stringField(2, size)])),
   )

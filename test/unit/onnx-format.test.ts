@@ -247,6 +247,11 @@ describe("refusals", () => {
     refuses({ nodes: [node("Squeeze", ["x"], { axes: [2n ** 63n] })] }, /64 bits/)
   })
 
+  it("sizes that are not counts", () => {
+    for (const size of [-1, 0.5, Number.NaN, 2 ** 60])
+      refuses({ inputs: [{ name: "x", dtype: "float32", shape: [size] }] }, /x cannot have an axis of/)
+  })
+
   it("models of 2 GiB, before joining their bytes", () => {
     const quarter = new Uint8Array(2 ** 29)
     const initializers = [1, 2, 3, 4].map((i): OnnxInitializer => {
