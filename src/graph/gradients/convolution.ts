@@ -6,7 +6,7 @@ import type { Value } from "../value.ts"
  * A convolution's gradients.
  *   in x: stride 1 is a convolution of g with the weight flipped and its channels swapped, which runs twice as
  *         fast as the transposed convolution that other strides need;
- *   in w: one matrix product of g with the picture's shifted copies (im2col), a multiple faster than the
+ *   in w: matrix products of g with the picture's shifted copies (im2col), a multiple faster than the
  *         convolution with swapped axes that textbooks write.
  */
 export function convolutionGradient(g: Value, value: Value<"conv2d">): (Value | null)[] {
@@ -56,14 +56,15 @@ function weightGradient(
   const rows = b * outHeight * outWidth
   // Channels last, so that each shifted copy moves whole runs of channels.
   const padded = pad(transpose(x, [0, 2, 3, 1]), [0, top, left, 0], [0, bottom, right, 0])
-  const copies: Value[] = []
-  for (let i = 0; i < kh; i++)
-    for (let j = 0; j < kw; j++) {
-      const lines = slice(padded, 1, i, i + (outHeight - 1) * stride + 1, stride)
-      copies.push(slice(lines, 2, j, j + (outWidth - 1) * stride + 1, stride))
-    }
-  const columns = reshape(concat(copies, 3), [rows, kh * kw * channels])
+  const shifted = Array.from({ length: kw }, (_, j) =>
+    slice(padded, 2, j, j + (outWidth - 1) * stride + 1, stride),
+  )
+  const columns = concat(shifted, 3) // [B, H, W', kw channels]
   const gradients = reshape(transpose(g, [0, 2, 3, 1]), [rows, out])
-  const product = matmul(gradients, columns, { transA: true }) // [out, kh kw channels]
-  return transpose(reshape(product, [out, kh, kw, channels]), [0, 3, 1, 2])
+  const lines = Array.from({ length: kh }, (_, i) => {
+    const line = slice(columns, 1, i, i + (outHeight - 1) * stride + 1, stride)
+    const product = matmul(gradients, reshape(line, [rows, kw * channels]), { transA: true })
+    return reshape(product, [out, 1, kw, channels])
+  })
+  return transpose(concat(lines, 1), [0, 3, 1, 2])
 }
