@@ -1,0 +1,87 @@
+import {
+  flag,
+  noiseScheduleKeys,
+  positive,
+  readConfig,
+  rescaleBetasZeroSnr,
+  thresholdKeys,
+  timestepSpacing,
+  walkKeys,
+} from "./config.ts"
+import type { Scheduler } from "./contract.ts"
+import { alphaAt, alphasCumprod } from "./noise-schedule.ts"
+import { levelOf, levelsAt, noised, predictEpsilon, predictX0 } from "./prediction.ts"
+import { clip, threshold } from "./thresholding.ts"
+import { checkSteps, wholeTimesteps } from "./timesteps.ts"
+import { trainingTimesteps, unplanned } from "./walk.ts"
+import { weightedSum } from "./weighted-sum.ts"
+
+const keys = {
+  ...noiseScheduleKeys,
+  ...walkKeys,
+  ...thresholdKeys,
+  rescale_betas_zero_snr: rescaleBetasZeroSnr,
+  timestep_spacing: timestepSpacing.default("leading"),
+  /** Clamp x0 to +-clip_sample_range: right for pixels; checkpoints of latents turn it off. */
+  clip_sample: flag.default(true),
+  clip_sample_range: positive.default(1),
+  /** Past the last step lies a clean sample; otherwise the noise level of timestep 0. */
+  set_alpha_to_one: flag.default(true),
+}
+
+const f = Math.fround
+
+/**
+ * Denoising Diffusion Implicit Models (Song 2020, equation 12; diffusers `DDIMScheduler`). With a for
+ * alphasCumprod at t and a' at the timestep after it,
+ *
+ *   x' = sqrt(a') x0 + sqrt(1 - a' - s^2) epsilon + s noise
+ *   s  = eta sqrt((1 - a') / (1 - a) (1 - a / a'))
+ */
+export function ddim(json: unknown): Scheduler {
+  const config = readConfig("DDIMScheduler", keys, json)
+  const products = alphasCumprod(config)
+  const afterLast = config.set_alpha_to_one ? 1 : products[0]
+  let timesteps = trainingTimesteps(products.length)
+  let stride: number | undefined
+
+  return {
+    config,
+    order: 1,
+    initNoiseSigma: 1,
+    get timesteps() {
+      return timesteps
+    },
+
+    setTimesteps(steps) {
+      checkSteps(steps, config)
+      timesteps = wholeTimesteps(config, steps)
+      stride = Math.floor(products.length / steps)
+    },
+
+    setBeginIndex() {},
+
+    scaleModelInput: (sample) => sample,
+
+    step(output, timestep, sample, random, { eta = 0 } = {}) {
+      if (stride === undefined) throw unplanned()
+      const next = timestep - stride
+      const a = alphaAt(products, timestep)
+      const aNext = next >= 0 ? products[next] : afterLast
+      const level = levelOf(a)
+      let x0 = predictX0(config.prediction_type, output, sample, level)
+      if (config.thresholding) x0 = threshold(x0, config)
+      else if (config.clip_sample) x0 = clip(x0, config.clip_sample_range)
+      const epsilon = predictEpsilon(config.prediction_type, output, sample, level)
+
+      const variance = f(f(f(1 - aNext) / f(1 - a)) * f(1 - f(a / aNext)))
+      const s = f(eta * f(Math.sqrt(variance)))
+      const direction = Math.sqrt(f(f(1 - aNext) - f(s * s)))
+      let prevSample = weightedSum([f(Math.sqrt(aNext)), x0], [f(direction), epsilon])
+      if (eta > 0) prevSample = weightedSum([1, prevSample], [s, random.randn(output.shape)])
+      return { prevSample, predOriginalSample: x0 }
+    },
+
+    addNoise: (original, noise, at) => noised(original, noise, levelsAt(products, at)),
+  }
+}

@@ -1,0 +1,108 @@
+import { UsageError } from "../ground/errors.ts"
+import { givenKeys } from "./config.ts"
+import type { Scheduler } from "./contract.ts"
+import { ddim } from "./ddim.ts"
+import { dpmSolverMultistep } from "./dpmsolver-multistep.ts"
+import { euler } from "./euler.ts"
+import { eulerAncestral } from "./euler-ancestral.ts"
+import { pndm } from "./pndm.ts"
+
+export type { Scheduler, StepOptions, StepResult } from "./contract.ts"
+
+const makers = {
+  DDIMScheduler: ddim,
+  PNDMScheduler: pndm,
+  EulerDiscreteScheduler: euler,
+  EulerAncestralDiscreteScheduler: eulerAncestral,
+  DPMSolverMultistepScheduler: dpmSolverMultistep,
+}
+
+/** What a name asks for: a class, and what it settles over the configuration. */
+interface Choice {
+  readonly className: keyof typeof makers
+  readonly keys?: Readonly<Record<string, unknown>>
+}
+
+/** limn's own names: the class, with whatever the checkpoint configures. */
+const shortNames: Readonly<Record<string, Choice>> = {
+  ddim: { className: "DDIMScheduler" },
+  pndm: { className: "PNDMScheduler" },
+  euler: { className: "EulerDiscreteScheduler" },
+  "euler-ancestral": { className: "EulerAncestralDiscreteScheduler" },
+  "dpmsolver-multistep": { className: "DPMSolverMultistepScheduler" },
+}
+
+/** Web tools put the spacing of sigmas behind the name: "DPM++ 2M Karras". */
+const spacings = {
+  Karras: "use_karras_sigmas",
+  Exponential: "use_exponential_sigmas",
+  Beta: "use_beta_sigmas",
+}
+
+/** Names that web tools use; they settle the solver too. ("Euler" and "DDIM" are there already.) */
+const webNames: Readonly<Record<string, Choice>> = {
+  "Euler a": { className: "EulerAncestralDiscreteScheduler" },
+  PLMS: { className: "PNDMScheduler", keys: { skip_prk_steps: true } },
+  "DPM++ 2M": dpmSolver("dpmsolver++", 2, "midpoint"),
+  "DPM++ 2M SDE": dpmSolver("sde-dpmsolver++", 2, "midpoint"),
+  "DPM++ 2M SDE Heun": dpmSolver("sde-dpmsolver++", 2, "heun"),
+  "DPM++ 3M SDE": dpmSolver("sde-dpmsolver++", 3, "midpoint"),
+}
+
+const spacedNames = Object.entries({ Euler: shortNames.euler, ...webNames })
+  .filter(([, { className }]) => /^(EulerDiscrete|DPMSolver)/.test(className))
+  .flatMap(([name, choice]) =>
+    Object.keys(spacings).map((spacing) => [`${name} ${spacing}`, spaced(choice, spacing)] as const),
+  )
+
+const choices = new Map<string, Choice>([
+  ...Object.entries(shortNames),
+  ...Object.entries(webNames),
+  ...spacedNames,
+])
+
+/** Every name that `schedulerFromConfig` takes, besides diffusers' class names. Case does not matter. */
+export const schedulerNames: readonly string[] = [...choices.keys()]
+
+const byAnyName = new Map<string, Choice>([
+  ...Object.keys(makers).map(
+    (name) => [name.toLowerCase(), { className: name as Choice["className"] }] as const,
+  ),
+  ...Array.from(choices, ([name, choice]) => [name.toLowerCase(), choice] as const),
+])
+
+/**
+ * A scheduler from a checkpoint's scheduler_config.json, as diffusers' `from_config`: unknown keys are ignored,
+ * missing ones take the class's defaults. `name` chooses another algorithm than the file's `_class_name`: a
+ * diffusers class, one of limn's short names, or a web tool's name such as "DPM++ 2M Karras".
+ * Throws a UsageError for an unknown name, a FormatError where the configuration is not one.
+ */
+export function schedulerFromConfig(json: unknown, name?: string): Scheduler {
+  const given = givenKeys(json)
+  const wanted = name ?? given._class_name
+  const choice = typeof wanted === "string" ? byAnyName.get(wanted.toLowerCase()) : undefined
+  if (choice === undefined)
+    throw new UsageError(
+      wanted === undefined
+        ? `The scheduler configuration names no class; choose a scheduler: ${schedulerNames.join(", ")}.`
+        : `limn has no scheduler ${JSON.stringify(wanted)}; choose one of ${schedulerNames.join(", ")}.`,
+    )
+  return makers[choice.className]({ ...given, ...choice.keys })
+}
+
+function dpmSolver(algorithm_type: string, solver_order: number, solver_type: string): Choice {
+  const spacing = { ...unspaced(), use_lu_lambdas: false }
+  return {
+    className: "DPMSolverMultistepScheduler",
+    keys: { algorithm_type, solver_order, solver_type, ...spacing },
+  }
+}
+
+function spaced(choice: Choice, spacing: string): Choice {
+  const key = spacings[spacing as keyof typeof spacings]
+  return { ...choice, keys: { ...choice.keys, ...unspaced(), [key]: true } }
+}
+
+function unspaced(): Record<string, boolean> {
+  return Object.fromEntries(Object.values(spacings).map((key) => [key, false]))
+}
