@@ -1,2 +1,13 @@
 export { likelyAccelerators, openEngine } from "./engine.ts"
-export { cpuCount, exists, list, openByteSource, peakMemoryBytes, readBytes, readText } from "./machine.ts"
+export {
+  cpuCount,
+  exists,
+  list,
+  makeFolder,
+  openByteSource,
+  peakMemoryBytes,
+  readBytes,
+  readText,
+  writeFileAtomic,
+} from "./machine.ts"
+export { absolutePath } from "./paths.ts"

@@ -23,6 +23,14 @@ export async function list(folder: string): Promise<string[]> {
   throw new LimnError(`A browser cannot list what is in ${folder}: name the file in it.`)
 }
 
+export async function writeFileAtomic(path: string): Promise<void> {
+  throw new LimnError(`A browser cannot write ${path}: take the result from the function that made it.`)
+}
+
+export async function makeFolder(path: string): Promise<void> {
+  throw new LimnError(`A browser cannot make the folder ${path}.`)
+}
+
 export function peakMemoryBytes(): undefined {
   return undefined
 }
