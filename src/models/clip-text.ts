@@ -25,10 +25,12 @@ export function clipText(ids: Value, weights: Weights, config: ClipTextConfig): 
   const positions = slice(embeddings.at("position_embedding").get("weight"), 0, 0, length)
   const h = add(gatherRows(embeddings.at("token_embedding").get("weight"), ids), positions)
   const hiddenStates = clipLayers(h, w.at("encoder"), { ...config, mask: causalMask(length) })
-  const lastHiddenState = layerNorm(hiddenStates.at(-1)!, w.at("final_layer_norm"), {
-    eps: config.layerNormEps,
-  })
-  return { hiddenStates, lastHiddenState }
+  return { hiddenStates, lastHiddenState: normalisedState(hiddenStates.at(-1)!, weights, config) }
+}
+
+/** Any of the hidden states after the final normalisation, as a model reads CLIP that skips its last layers. */
+export function normalisedState(state: Value, weights: Weights, config: ClipTextConfig): Value {
+  return layerNorm(state, weights.at("text_model").at("final_layer_norm"), { eps: config.layerNormEps })
 }
 
 /**

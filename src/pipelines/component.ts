@@ -45,19 +45,25 @@ export async function openComponent(
 }
 
 /**
- * The component's weights, once their names and shapes are exactly those of the configuration.
+ * A maker of weights, once the component's tensors are exactly those of its configuration. Each graph takes weights
+ * of its own, which remember what that graph has read.
  * Throws a FormatError that names what is missing, of another shape, or too much.
  */
-export function componentWeights({ path, tensors }: Component, specs: readonly ParameterSpec[]): Weights {
+export function componentWeights(
+  { path, tensors }: Component,
+  specs: readonly ParameterSpec[],
+): () => Weights {
   checkParameters(specs, tensors, path)
-  return storedWeights(new Map(specs.map(({ name }) => [name, tensors.get(name)!])), path)
+  // Without the tensors that may be there unread.
+  const wanted = new Map(specs.map(({ name }) => [name, tensors.get(name)!]))
+  return () => storedWeights(wanted, path)
 }
 
 /**
  * Throws where the model that was built left a tensor unread, for then it is not the model that was published.
  * `unused` says which tensors this graph has no use for, such as the encoder where only the decoder is built.
  */
-export function checkAllRead(weights: Weights, { unused = (_: string) => false } = {}): void {
+export function checkAllRead(weights: Weights, { unused = (_: string): boolean => false } = {}): void {
   const left = weights.unread().filter((name) => !unused(name))
   if (left.length > 0)
     throw new LimnError(`The model was built without ${left.length} of its tensors, ${left[0]} the first.`)

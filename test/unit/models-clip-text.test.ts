@@ -16,7 +16,7 @@ describe.each(goldenNames("clip-text"))("clip text %s", (name) => {
     const golden = goldenTensors(`clip-text/${name}/case.safetensors`)
     const component = await openComponent(join(goldenFolder, "clip-text", name))
     const config = clipTextConfig(component.config, name)
-    const weights = componentWeights(component, clipTextParameters(config))
+    const weights = componentWeights(component, clipTextParameters(config))()
     const [batch, length] = golden.input_ids.shape
     const { hiddenStates, lastHiddenState } = clipText(
       input("ids", "int64", [batch, length]),

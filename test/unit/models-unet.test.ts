@@ -27,7 +27,7 @@ describe.each(goldenNames("unet"))("unet %s", (name) => {
     const golden = goldenTensors(`unet/${name}/${file}`)
     const component = await openComponent(join(goldenFolder, "unet", name), { variant: variant ?? undefined })
     const config = unetConfig(component.config, name)
-    const weights = componentWeights(component, unetParameters(config))
+    const weights = componentWeights(component, unetParameters(config))()
     const values: Record<string, Value> = {}
     const feeds: Record<string, Tensor> = {}
     for (const [ours, theirs] of Object.entries(inputs)) {

@@ -1,0 +1,131 @@
+import { build, toOnnx } from "../graph/build.ts"
+import { input } from "../graph/node.ts"
+import { toHalfPrecision } from "../graph/passes/precision.ts"
+import type { Value, ValueType } from "../graph/value.ts"
+import { formatType } from "../graph/value.ts"
+import { LimnError } from "../ground/errors.ts"
+import { sizeOf } from "../ground/shape.ts"
+import type { Tensor } from "../ground/tensor.ts"
+import type { Session, SessionOptions } from "../runtime/session.ts"
+import { openSession } from "../runtime/session.ts"
+
+/** What a graph is fed, or the types of it. */
+type Inputs<T> = Readonly<Record<string, T>>
+
+/** A part of a model that can run. Graphs have fixed shapes, so there is one for each set of input types. */
+export interface Network {
+  /** The graph for inputs of these types, loaded unless it already is; it stays loaded until released. */
+  open(inputs: Inputs<ValueType>): Promise<OpenNetwork>
+  /** Opens the graph for these inputs, runs it once, and releases it. */
+  run(inputs: Inputs<Tensor>, outputs?: readonly string[]): Promise<Record<string, Tensor>>
+  /** Gives all memory back, that of graphs in use as soon as they are released. */
+  close(): Promise<void>
+}
+
+/** A loaded graph. */
+export interface OpenNetwork {
+  /** Runs the graph once; `outputs` names those wanted (all by default). */
+  run(inputs: Inputs<Tensor>, outputs?: readonly string[]): Promise<Record<string, Tensor>>
+  /** Lets the graph be unloaded when room is needed. A second call does nothing. */
+  release(): void
+}
+
+/** How a network's graphs are described and loaded. */
+export interface NetworkOptions extends SessionOptions {
+  readonly precision: "fp32" | "fp16"
+}
+
+/** Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this. */
+const KEPT_BYTES = 2 ** 30
+
+interface Entry {
+  readonly session: Promise<Session>
+  /** Of its weights. */
+  readonly bytes: number
+  users: number
+}
+
+/** A network from the function that describes its outputs from its inputs. Nothing is loaded yet. */
+export function network(
+  describe: (inputs: Inputs<Value>) => Inputs<Value>,
+  { precision, ...options }: NetworkOptions,
+): Network {
+  /** The least recently used first. */
+  const entries = new Map<string, Entry>()
+  let closed = false
+
+  const load = (types: Inputs<ValueType>): Entry => {
+    const values = Object.entries(types).map(
+      ([name, { dtype, shape }]) => [name, input(name, dtype, shape)] as const,
+    )
+    const outputs = describe(Object.fromEntries(values))
+    const model = toOnnx(build(precision === "fp16" ? toHalfPrecision(outputs) : outputs))
+    const elements = model.initializers.reduce((sum, { shape }) => sum + sizeOf(shape), 0)
+    const bytes = elements * (precision === "fp16" ? 2 : 4)
+    makeRoom(bytes)
+    return { session: openSession(model, options), bytes, users: 0 }
+  }
+
+  const makeRoom = (wanted: number) => {
+    let total = wanted
+    for (const entry of entries.values()) total += entry.bytes
+    for (const [key, entry] of entries) {
+      if (total <= KEPT_BYTES) return
+      if (entry.users > 0) continue
+      entries.delete(key)
+      total -= entry.bytes
+      unload(entry)
+    }
+  }
+
+  const open = async (types: Inputs<ValueType>): Promise<OpenNetwork> => {
+    if (closed) throw new LimnError("The model is closed; load it again to use it.")
+    const key = Object.entries(types)
+      .map(([name, type]) => `${name} ${formatType(type)}`)
+      .join()
+    const entry = entries.get(key) ?? load(types)
+    entries.delete(key)
+    entries.set(key, entry)
+    entry.users++
+    let released = false
+    const release = () => {
+      if (released) return
+      released = true
+      entry.users--
+      if (closed && entry.users === 0) unload(entry)
+    }
+    try {
+      const session = await entry.session
+      return { run: session.run, release }
+    } catch (error) {
+      if (entries.get(key) === entry) entries.delete(key)
+      throw error
+    }
+  }
+
+  return {
+    open,
+    async run(inputs, outputs) {
+      const opened = await open(inputs)
+      try {
+        return await opened.run(inputs, outputs)
+      } finally {
+        opened.release()
+      }
+    },
+    async close() {
+      closed = true
+      const idle = [...entries.values()].filter((entry) => entry.users === 0)
+      entries.clear()
+      await Promise.all(idle.map(unload))
+    },
+  }
+}
+
+/** A session that could not be opened, or was lost with its thread, holds nothing that could be given back. */
+async function unload({ session }: Entry): Promise<void> {
+  await session.then(
+    (opened) => opened.close(),
+    () => {},
+  )
+}

@@ -1,0 +1,22 @@
+import type { Tensor } from "../ground/tensor.ts"
+import { float32 } from "../ground/tensor.ts"
+
+/** Tensors one after the other along their first axis; the other axes agree. */
+export function joinRows(tensors: readonly Tensor<"float32">[]): Tensor<"float32"> {
+  const [first] = tensors
+  if (tensors.length === 1) return first
+  const rows = tensors.reduce((sum, t) => sum + t.shape[0], 0)
+  const data = new Float32Array((first.data.length / first.shape[0]) * rows)
+  let at = 0
+  for (const t of tensors) {
+    data.set(t.data, at)
+    at += t.data.length
+  }
+  return float32([rows, ...first.shape.slice(1)], data)
+}
+
+/** Rows `start` to before `end` of the first axis, over the same memory. */
+export function rowsOf(t: Tensor<"float32">, start: number, end: number): Tensor<"float32"> {
+  const size = t.data.length / t.shape[0]
+  return float32([end - start, ...t.shape.slice(1)], t.data.subarray(start * size, end * size))
+}
