@@ -162,7 +162,7 @@ async function denoiserStage(
 async function scaledLatents(run: TrainingConfig, images: CaptionedImages, onProgress: PreparationProgress) {
   const vae = await openComponent(absolutePath(run.model, "vae"))
   const config = autoencoderConfig(vae.config, vae.path)
-  const weights = componentWeights(vae, autoencoderParameters(config))
+  const weights = componentWeights(vae, autoencoderParameters(config))()
   const { shape, data } = await encodeImages(images, weights, config, {
     onProgress: (done) => onProgress("encoding pictures", done, images.count),
   })
@@ -179,7 +179,7 @@ async function frozenTextEncoder(run: TrainingConfig, captions: CaptionIds) {
     throw new LimnError(
       `The tokenizer of ${run.model} gives ${captions.length} ids and its text encoder reads ${config.maxPositionEmbeddings}; use files that belong together.`,
     )
-  return { weights: componentWeights(encoder, clipTextParameters(config)), config }
+  return { weights: componentWeights(encoder, clipTextParameters(config))(), config }
 }
 
 async function configOf<C>(folder: string, parse: (json: unknown, source: string) => C) {
