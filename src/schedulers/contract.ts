@@ -51,7 +51,8 @@ export interface Scheduler {
   scaleModelInput(sample: Tensor<"float32">, timestep: number): Tensor<"float32">
   /**
    * One step towards the clean sample; `timestep` is the next entry of `timesteps`.
-   * Throws a UsageError before `setTimesteps` and after the last step.
+   * Throws a UsageError before `setTimesteps`, where the timestep is not on the walk, and, by schedulers that
+   * count their steps, after the last one.
    */
   step(
     modelOutput: Tensor<"float32">,

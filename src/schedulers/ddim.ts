@@ -1,3 +1,4 @@
+import { UsageError } from "../ground/errors.ts"
 import {
   flag,
   noiseScheduleKeys,
@@ -65,6 +66,7 @@ export function ddim(json: unknown): Scheduler {
 
     step(output, timestep, sample, random, { eta = 0 } = {}) {
       if (stride === undefined) throw unplanned()
+      if (!(eta >= 0 && eta <= 1)) throw new UsageError(`eta ${eta} is not possible; choose it from 0 to 1.`)
       const next = timestep - stride
       const a = alphaAt(products, timestep)
       const aNext = next >= 0 ? products[next] : afterLast
@@ -76,7 +78,8 @@ export function ddim(json: unknown): Scheduler {
 
       const variance = f(f(f(1 - aNext) / f(1 - a)) * f(1 - f(a / aNext)))
       const s = f(eta * f(Math.sqrt(variance)))
-      const direction = Math.sqrt(f(f(1 - aNext) - f(s * s)))
+      // At zero SNR and eta 1 nothing is left, and rounding may leave less.
+      const direction = Math.sqrt(Math.max(0, f(f(1 - aNext) - f(s * s))))
       let prevSample = weightedSum([f(Math.sqrt(aNext)), x0], [f(direction), epsilon])
       if (eta > 0) prevSample = weightedSum([1, prevSample], [s, random.randn(output.shape)])
       return { prevSample, predOriginalSample: x0 }

@@ -127,6 +127,6 @@ function each(levels: NoiseLevels, weight: (level: NoiseLevel) => number): Weigh
 function finite(weight: number): number {
   if (Number.isFinite(weight)) return weight
   throw new UsageError(
-    "At this timestep the prediction cannot be turned into a sample and its noise (zero SNR needs v_prediction or sample); choose another timestep spacing or prediction type.",
+    "At zero SNR nothing of the sample is left in its noise; use a v_prediction model or another timestep_spacing.",
   )
 }

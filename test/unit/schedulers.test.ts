@@ -1,0 +1,450 @@
+import { readFileSync } from "node:fs"
+import { describe, expect, test } from "vitest"
+import { FormatError, UsageError } from "../../src/ground/errors.ts"
+import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
+import { sizeOf } from "../../src/ground/shape.ts"
+import type { Tensor } from "../../src/ground/tensor.ts"
+import { float32 } from "../../src/ground/tensor.ts"
+import { betaQuantile } from "../../src/schedulers/beta-quantile.ts"
+import { alphasCumprod } from "../../src/schedulers/noise-schedule.ts"
+import type { Prediction } from "../../src/schedulers/prediction.ts"
+import { levelsAt, noised, predictEpsilon, predictX0, velocity } from "../../src/schedulers/prediction.ts"
+import type { Scheduler, StepOptions } from "../../src/schedulers/scheduler.ts"
+import { schedulerFromConfig, schedulerNames } from "../../src/schedulers/scheduler.ts"
+
+/** The farthest that a number may lie from diffusers', relative to the larger of its size and 1. */
+const usual = 1e-5
+/** Euler from sigma 4096 subtracts numbers of that size in float32 to reach 18: diffusers itself is no closer. */
+const fromZeroSnr = 1e-4
+
+type Config = Record<string, unknown>
+
+/** From reference/schedulers.py: the first numbers of both rows after every step, and the whole last sample. */
+interface Walk {
+  readonly scheduler: string
+  readonly config: Config
+  readonly steps: number
+  readonly begin?: number
+  readonly options?: Record<string, number>
+  readonly initNoiseSigma: number
+  readonly timesteps: number[]
+  readonly sigmas?: number[]
+  readonly start: number[]
+  readonly samples: number[][]
+  readonly final: number[]
+}
+
+/** A longer walk of a linear model: the first eight numbers after every step, and the whole last sample. */
+interface LinearWalk {
+  readonly cls: string
+  readonly config: Config
+  readonly n: number
+  readonly step: { readonly s_churn?: number }
+  readonly init_noise_sigma: number
+  readonly timesteps: number[]
+  readonly sigmas: number[] | null
+  readonly x0: number[]
+  readonly steps: number[][]
+  readonly final: number[]
+}
+
+const walks: { shape: number[]; walks: Walk[] } = golden("scheduler-walks.json")
+const linearWalks: Record<string, LinearWalk> = golden("schedulers.json")
+
+const sd = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear" }
+
+describe("diffusers' walks of a model that depends on the timestep", () => {
+  const titled = walks.walks.map((walk) => ({
+    walk,
+    title: `${walk.scheduler} ${walk.steps} ${JSON.stringify({ ...walk.config, ...walk.options, begin: walk.begin })}`,
+  }))
+  test.each(titled)("$title", ({ walk }) => {
+    const { shape } = walks
+    const tolerance =
+      walk.config.rescale_betas_zero_snr && walk.scheduler.startsWith("Euler") ? fromZeroSnr : usual
+    const scheduler = schedulerFromConfig(walk.config, walk.scheduler)
+    scheduler.setTimesteps(walk.steps)
+    expectClose([scheduler.initNoiseSigma], [walk.initNoiseSigma])
+    expectClose(scheduler.timesteps, walk.timesteps)
+    if (walk.sigmas) expectSigmas(scheduler, walk.sigmas)
+
+    scheduler.setTimesteps(walk.steps)
+    const random = cpuGenerator(1234)
+    const noise = random.randn(shape)
+    const begin = walk.begin ?? 0
+    let sample = map(noise, (x) => x * scheduler.initNoiseSigma)
+    if (walk.begin !== undefined) {
+      scheduler.setBeginIndex(begin)
+      const count = sizeOf(shape)
+      const clean = float32(
+        shape,
+        Array.from({ length: count }, (_, i) => -1 + (2 * i) / (count - 1)),
+      )
+      sample = scheduler.addNoise(clean, noise, new Array(shape[0]).fill(scheduler.timesteps[begin]))
+    }
+    expectClose(sample.data, walk.start)
+
+    const options: StepOptions = {
+      eta: walk.options?.eta,
+      sChurn: walk.options?.s_churn,
+      sTmin: walk.options?.s_tmin,
+      sTmax: walk.options?.s_tmax,
+      sNoise: walk.options?.s_noise,
+    }
+    walk.samples.forEach((expected, i) => {
+      const t = scheduler.timesteps[begin + i]
+      const seen = scheduler.scaleModelInput(sample, t)
+      const output = map(seen, (x) => Math.sin(x / 2 + t / 400) / 2 + 0.1)
+      sample = scheduler.step(output, t, sample, random, options).prevSample
+      expectClose([sample.data[0], sample.data[sample.data.length / 2]], expected, tolerance)
+    })
+    expectClose(sample.data, walk.final, tolerance)
+    expect(begin + walk.samples.length).toBe(scheduler.timesteps.length)
+  })
+})
+
+describe("diffusers' walks of a linear model", () => {
+  test.each(Object.entries(linearWalks))("%s", (_, walk) => {
+    const scheduler = schedulerFromConfig({ _class_name: walk.cls, ...walk.config })
+    scheduler.setTimesteps(walk.n)
+    expectClose([scheduler.initNoiseSigma], [walk.init_noise_sigma])
+    expectClose(scheduler.timesteps, walk.timesteps)
+    if (walk.sigmas) expectSigmas(scheduler, walk.sigmas)
+
+    scheduler.setTimesteps(walk.n)
+    const random = cpuGenerator(1234)
+    let sample = map(random.randn([1, 4, 4, 4]), (x) => x * scheduler.initNoiseSigma)
+    expectClose(sample.data.slice(0, 8), walk.x0)
+    walk.steps.forEach((expected, i) => {
+      const t = scheduler.timesteps[i]
+      const output = map(scheduler.scaleModelInput(sample, t), (x) => 0.25 * x + 0.05)
+      sample = scheduler.step(output, t, sample, random, { sChurn: walk.step.s_churn }).prevSample
+      expectClose(sample.data.slice(0, 8), expected)
+    })
+    expectClose(sample.data, walk.final)
+  })
+})
+
+describe("every scheduler", () => {
+  const base = { ...sd, clip_sample: false, skip_prk_steps: true }
+  const names = ["ddim", "pndm", "euler", "euler-ancestral", "dpmsolver-multistep", "DPM++ 3M SDE Karras"]
+
+  test.each(
+    names.flatMap((name) =>
+      (["epsilon", "sample", "v_prediction"] as const).map((prediction) => ({ name, prediction })),
+    ),
+  )("$name arrives at x0 when the model knows it, as $prediction", ({ name, prediction }) => {
+    const scheduler = schedulerFromConfig({ ...base, prediction_type: prediction }, name)
+    const random = cpuGenerator(5)
+    const x0 = random.rand([2, 3, 5])
+    const products = alphasCumprod(sd)
+    scheduler.setTimesteps(23)
+    let sample = scheduler.addNoise(x0, random.randn(x0.shape), [
+      scheduler.timesteps[0],
+      scheduler.timesteps[0],
+    ])
+    for (let i = 0; i < scheduler.timesteps.length; i++) {
+      const t = scheduler.timesteps[i]
+      // The model sees sqrt(a) x0 + sqrt(1 - a) epsilon at the noise level of the walk, which respaced sigmas put
+      // between timesteps: the exact level is what turns a unit of noise into the sample's.
+      const sigma = sigmaOf(scheduler, i)
+      const alpha = 1 / Math.sqrt(sigma * sigma + 1)
+      const seen = scheduler.scaleModelInput(sample, t)
+      const epsilon = seen.data.map((x, k) => (x - alpha * x0.data[k]) / (sigma * alpha))
+      const outputs = {
+        epsilon: () => epsilon,
+        sample: () => x0.data,
+        v_prediction: () => epsilon.map((e, k) => alpha * e - sigma * alpha * x0.data[k]),
+      }
+      const result = scheduler.step(float32(x0.shape, outputs[prediction]()), t, sample, random)
+      expectClose(result.predOriginalSample.data, x0.data, 1e-4)
+      sample = result.prevSample
+    }
+    // DDIM and PNDM stop at the noise level of timestep 0 unless told otherwise.
+    const left = Math.sqrt(1 - products[0]) * 4
+    expectClose(sample.data, x0.data, name === "pndm" ? left : 1e-4)
+
+    function sigmaOf(of: Scheduler, index: number): number {
+      if (name === "ddim" || name === "pndm") {
+        const a = products[of.timesteps[index]]
+        return Math.sqrt((1 - a) / a)
+      }
+      const probe = schedulerFromConfig(of.config)
+      probe.setTimesteps(23)
+      probe.setBeginIndex(index)
+      const noise = probe.addNoise(float32([1], [0]), float32([1], [1]), [0]).data[0]
+      return of.initNoiseSigma === 1 ? noise / Math.sqrt(1 - noise * noise) : noise
+    }
+  })
+
+  test.each(names)("%s is made again by its own configuration, through JSON", (name) => {
+    const first = schedulerFromConfig({ ...base, num_train_timesteps: 1100, unknown_key: [1] }, name)
+    const again = schedulerFromConfig(JSON.parse(JSON.stringify(first.config)))
+    expect(JSON.stringify(again.config)).toBe(JSON.stringify(first.config))
+    expect(first.config).not.toHaveProperty("unknown_key")
+    expect(first.config.num_train_timesteps).toBe(1100)
+    for (const scheduler of [first, again]) scheduler.setTimesteps(12)
+    expect(Array.from(again.timesteps)).toEqual(Array.from(first.timesteps))
+  })
+
+  test.each(names)("%s refuses impossible calls", (name) => {
+    const scheduler = schedulerFromConfig(base, name)
+    const random = cpuGenerator(0)
+    const x = random.randn([1, 4])
+    expect(() => scheduler.step(x, 999, x, random)).toThrow("call setTimesteps first")
+    for (const steps of [0, -3, 1001, 2.5, Number.NaN])
+      expect(() => scheduler.setTimesteps(steps)).toThrow(UsageError)
+    scheduler.setTimesteps(4)
+    expect(() => scheduler.step(random.randn([2, 4]), scheduler.timesteps[0], x, random)).toThrow(/Shapes/)
+    expect(() => scheduler.addNoise(random.randn([2, 4]), random.randn([2, 4]), [1, 1, 1])).toThrow(
+      UsageError,
+    )
+  })
+
+  test.each(names)("%s adds each row's noise at that row's timestep", (name) => {
+    const scheduler = schedulerFromConfig(base, name)
+    scheduler.setTimesteps(10)
+    const random = cpuGenerator(3)
+    const [x0, noise] = [random.randn([2, 6]), random.randn([2, 6])]
+    const at = [scheduler.timesteps[7], scheduler.timesteps[2]]
+    const both = scheduler.addNoise(x0, noise, at).data
+    at.forEach((t, row) => {
+      const part = (of: Tensor<"float32">) => float32([1, 6], of.data.slice(row * 6, row * 6 + 6))
+      expectClose(both.slice(row * 6, row * 6 + 6), scheduler.addNoise(part(x0), part(noise), [t]).data, 0)
+    })
+  })
+
+  test("forgets a walk when the next is planned", () => {
+    for (const name of names) {
+      const scheduler = schedulerFromConfig(base, name)
+      const finals = [7, 7].map((steps) => {
+        scheduler.setTimesteps(steps)
+        const random = cpuGenerator(9)
+        let x = random.randn([1, 8])
+        for (const t of Array.from(scheduler.timesteps))
+          x = scheduler.step(map(x, Math.sin), t, x, random).prevSample
+        return Array.from(x.data)
+      })
+      expect(finals[1]).toEqual(finals[0])
+    }
+  })
+})
+
+describe("schedulers that count their steps", () => {
+  test.each(["euler", "euler-ancestral", "dpmsolver-multistep"])("%s does not run off the end", (name) => {
+    const scheduler = schedulerFromConfig(sd, name)
+    const random = cpuGenerator(0)
+    const x = random.randn([1, 4])
+    scheduler.setTimesteps(1)
+    scheduler.step(x, scheduler.timesteps[0], x, random)
+    expect(() => scheduler.step(x, scheduler.timesteps[0], x, random)).toThrow("All 1 steps are taken")
+  })
+
+  test("Euler refuses a timestep that is not on its walk", () => {
+    const scheduler = schedulerFromConfig(sd, "euler")
+    scheduler.setTimesteps(5)
+    const x = float32([1], [1])
+    expect(() => scheduler.scaleModelInput(x, 123.4)).toThrow("Timestep 123.4 is not one of this walk's")
+  })
+})
+
+describe("names and configurations", () => {
+  test.each([
+    ["EulerDiscreteScheduler", "EulerDiscreteScheduler", {}],
+    ["ddim", "DDIMScheduler", {}],
+    ["Euler A", "EulerAncestralDiscreteScheduler", {}],
+    ["Euler Karras", "EulerDiscreteScheduler", { use_karras_sigmas: true }],
+    ["PLMS", "PNDMScheduler", { skip_prk_steps: true }],
+    [
+      "DPM++ 2M Karras",
+      "DPMSolverMultistepScheduler",
+      { algorithm_type: "dpmsolver++", use_karras_sigmas: true },
+    ],
+    [
+      "dpm++ 2m sde heun exponential",
+      "DPMSolverMultistepScheduler",
+      { algorithm_type: "sde-dpmsolver++", solver_type: "heun", use_exponential_sigmas: true },
+    ],
+    ["DPM++ 3M SDE", "DPMSolverMultistepScheduler", { solver_order: 3, use_karras_sigmas: false }],
+  ])("%s", (name, className, keys) => {
+    const { config } = schedulerFromConfig(
+      { _class_name: "PNDMScheduler", ...sd, use_karras_sigmas: true },
+      name,
+    )
+    expect(config).toMatchObject({ _class_name: className, beta_end: 0.012, ...keys })
+  })
+
+  test("every listed name makes a scheduler that can walk", () => {
+    expect(schedulerNames.length).toBeGreaterThan(20)
+    for (const name of schedulerNames) {
+      const scheduler = schedulerFromConfig(sd, name)
+      scheduler.setTimesteps(8)
+      expect(scheduler.timesteps.length).toBeGreaterThanOrEqual(8)
+    }
+  })
+
+  test("a class's defaults do not follow the configuration to another class", () => {
+    const { config } = schedulerFromConfig(sd, "ddim")
+    expect(config.timestep_spacing).toBe("leading")
+    expect(schedulerFromConfig(config, "dpmsolver-multistep").config.timestep_spacing).toBe("linspace")
+    const chosen = schedulerFromConfig({ ...sd, timestep_spacing: "leading" }, "ddim").config
+    expect(schedulerFromConfig(chosen, "dpmsolver-multistep").config.timestep_spacing).toBe("leading")
+  })
+
+  test("null is a missing key, and UniPC's words are DPM-Solver's", () => {
+    const given = {
+      ...sd,
+      solver_type: "bh2",
+      variance_type: null,
+      trained_betas: null,
+      lambda_min_clipped: null,
+    }
+    expect(schedulerFromConfig(given, "dpmsolver-multistep").config).toMatchObject({
+      solver_type: "midpoint",
+    })
+  })
+
+  test("unknown names are answered with the known ones", () => {
+    expect(() => schedulerFromConfig(sd, "DPM++ 2M Karas")).toThrow(UsageError)
+    expect(() => schedulerFromConfig(sd, "heun")).toThrow(
+      /no scheduler "heun"; choose one of ddim, pndm, euler,/,
+    )
+    expect(() => schedulerFromConfig(sd)).toThrow("names no class")
+    expect(() => schedulerFromConfig({ _class_name: "LMSDiscreteScheduler" })).toThrow(UsageError)
+  })
+
+  test.each([
+    [{ beta_schedule: "sigmoid" }, '"beta_schedule": "sigmoid"; limn needs "linear" or'],
+    [{ num_train_timesteps: 0 }, "limn needs a positive integer"],
+    [{ use_karras_sigmas: true, use_beta_sigmas: true }, "one at most"],
+    [{ algorithm_type: "dpmsolver" }, 'set "final_sigmas_type" to "sigma_min"'],
+    [
+      { algorithm_type: "sde-dpmsolver", solver_order: 3, final_sigmas_type: "sigma_min" },
+      "has no third order",
+    ],
+    [{ variance_type: "learned_range" }, "do not learn variances"],
+    [{ trained_betas: [0.1, 0.2] }, '"trained_betas" has 2 entries; limn needs 1000'],
+  ])("refuses %o", (keys, message) => {
+    const make = () => schedulerFromConfig(keys, "dpmsolver-multistep")
+    expect(make).toThrow(FormatError)
+    expect(make).toThrow(message)
+  })
+
+  test.each([null, [], "euler", 3])("refuses %o for a configuration", (json) => {
+    expect(() => schedulerFromConfig(json, "euler")).toThrow(FormatError)
+  })
+
+  test("PNDM with Runge-Kutta needs four steps", () => {
+    const scheduler = schedulerFromConfig(sd, "pndm")
+    expect(() => scheduler.setTimesteps(3)).toThrow("at least 4 steps")
+  })
+
+  test("zero SNR and epsilon do not go together", () => {
+    const keys = { ...sd, rescale_betas_zero_snr: true, timestep_spacing: "trailing" }
+    const scheduler = schedulerFromConfig(keys, "ddim")
+    scheduler.setTimesteps(4)
+    const x = float32([1], [1])
+    expect(() => scheduler.step(x, scheduler.timesteps[0], x, cpuGenerator(0))).toThrow("At zero SNR")
+  })
+
+  test("eta is a share", () => {
+    const scheduler = schedulerFromConfig(sd, "ddim")
+    scheduler.setTimesteps(4)
+    const x = float32([1], [1])
+    expect(() => scheduler.step(x, 750, x, cpuGenerator(0), { eta: 1.5 })).toThrow("choose it from 0 to 1")
+  })
+})
+
+describe("the pieces that training uses", () => {
+  // diffusers' tables of Stable Diffusion and Kolors.
+  test.each([
+    [{ ...sd }, { 0: 0.999149978, 1: 0.998296022, 981: 0.0057754959, 999: 0.00466009509 }],
+    [
+      { ...sd, beta_end: 0.014, num_train_timesteps: 1100 },
+      { 1: 0.998295963, 1079: 0.00156214018, 1099: 0.00118265406 },
+    ],
+  ])("alphasCumprod of %o", (config, expected) => {
+    const products = alphasCumprod(config)
+    for (const [t, value] of Object.entries(expected))
+      expect(Math.abs(products[Number(t)] / value - 1)).toBeLessThan(1e-7)
+  })
+
+  test.each<Prediction>(["epsilon", "sample", "v_prediction", "flow_prediction"])(
+    "%s gives x0 and noise",
+    (prediction) => {
+      const random = cpuGenerator(21)
+      const [x0, noise] = [random.randn([3, 7]), random.randn([3, 7])]
+      const levels =
+        prediction === "flow_prediction"
+          ? [0.2, 0.5, 0.9].map((sigma) => ({ alpha: 1 - sigma, sigma }))
+          : levelsAt(alphasCumprod(sd), [3, 500, 999])
+      const sample = noised(x0, noise, levels)
+      const outputs = {
+        epsilon: noise,
+        sample: x0,
+        v_prediction: velocity(x0, noise, levels),
+        flow_prediction: float32(
+          [3, 7],
+          noise.data.map((n, i) => n - x0.data[i]),
+        ),
+      }
+      expectClose(predictX0(prediction, outputs[prediction], sample, levels).data, x0.data, 3e-5)
+      expectClose(predictEpsilon(prediction, outputs[prediction], sample, levels).data, noise.data, 3e-5)
+    },
+  )
+
+  test("timesteps outside the table are refused", () => {
+    const products = alphasCumprod(sd)
+    for (const t of [-1, 1000, 0.5]) expect(() => levelsAt(products, [t])).toThrow(UsageError)
+  })
+
+  // scipy.stats.beta.ppf(p, 0.6, 0.6)
+  test.each([
+    [0, 0],
+    [1e-9, 1.85588246249141e-15],
+    [0.001, 1.855873851745199e-5],
+    [0.1, 0.03958440558878085],
+    [0.25, 0.17568037865269498],
+    [0.5, 0.5],
+    [0.7, 0.7659829961247643],
+    [0.95, 0.9874455431263885],
+    [0.9999, 0.9999996001622842],
+    [1, 1],
+  ])("the Beta(0.6, 0.6) quantile of %d", (p, expected) => {
+    expect(Math.abs(betaQuantile(p, 0.6) - expected)).toBeLessThanOrEqual(1e-14 * Math.max(expected, 0.01))
+  })
+
+  test("the Beta quantile of other shapes", () => {
+    expect(betaQuantile(0.3, 2.5)).toBeCloseTo(0.3786479422654176, 13)
+    expect(betaQuantile(0.3, 1)).toBeCloseTo(0.3, 13)
+  })
+})
+
+function golden<T>(name: string): T {
+  return JSON.parse(readFileSync(new URL(`../golden/${name}`, import.meta.url), "utf8"))
+}
+
+function map(t: Tensor<"float32">, change: (x: number) => number): Tensor<"float32"> {
+  return float32(t.shape, t.data.map(change))
+}
+
+/** Reads sigmas off the noise that a walk beginning at each index adds to nothing. */
+function expectSigmas(scheduler: Scheduler, sigmas: readonly number[]): void {
+  const damped =
+    scheduler.config._class_name === "DPMSolverMultistepScheduler" && !scheduler.config.use_flow_sigmas
+  const read = sigmas.map((_, index) => {
+    scheduler.setBeginIndex(index)
+    return scheduler.addNoise(float32([1], [0]), float32([1], [1]), [0]).data[0]
+  })
+  expectClose(read, damped ? sigmas.map((s) => s / Math.sqrt(s * s + 1)) : sigmas)
+}
+
+function expectClose(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance = usual): void {
+  expect(actual.length).toBe(expected.length)
+  let worst = 0
+  for (let i = 0; i < expected.length; i++) {
+    const error = Math.abs(actual[i] - expected[i]) / Math.max(1, Math.abs(expected[i]))
+    worst = Math.max(worst, error)
+  }
+  expect(worst).toBeLessThanOrEqual(tolerance)
+}
