@@ -91,6 +91,16 @@ describe("a device", () => {
     expect(s[0] + s[1]).toBeCloseTo(1, 6)
   })
 
+  test.skipIf(!existsSync(SWIFTSHADER))("is timed in another process, and quietly", async () => {
+    const timed = await runScript("time-webgpu", [], { VK_ICD_FILENAMES: SWIFTSHADER })
+    expect(Number(timed.output)).toBeGreaterThan(0)
+    expect(await runScript("time-webgpu", [], { VK_ICD_FILENAMES: "/none.json" })).toMatchObject({
+      code: 0,
+      output: "undefined\n",
+      errors: "",
+    })
+  })
+
   test("that is not there is told, with those that are", async () => {
     const { code, errors } = await runScript("webgpu", ["webgpu"], { VK_ICD_FILENAMES: "/none.json" })
     expect(code).toBe(1)

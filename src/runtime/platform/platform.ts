@@ -38,6 +38,8 @@ export interface Platform {
   openEngine(model: OnnxModel, options: EngineOptions): Promise<Engine>
   /** Accelerators that may be there, fastest first, by a look that costs no more than a millisecond. */
   likelyAccelerators(): readonly Device[]
+  /** `productMs` of a device, asked so that its driver can harm nothing; undefined where the device does not work. */
+  timeDevice(device: Device, size: number): Promise<number | undefined>
   /** One path from parts, independent of where the process or the page stands. */
   absolutePath(...parts: readonly string[]): string
   /** Throws a LimnError where there is no such file. A browser fetches the whole of it. */

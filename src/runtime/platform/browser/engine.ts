@@ -5,6 +5,7 @@ import { checkLength, externalEnds, withExternalData } from "../external-data.ts
 import type { OrtClient } from "../ort-client.ts"
 import { ortClient } from "../ort-client.ts"
 import type { Device, Engine, EngineOptions } from "../platform.ts"
+import { productMs } from "../probe.ts"
 
 let client: OrtClient | undefined
 
@@ -32,6 +33,11 @@ export async function openEngine(model: OnnxModel, options: EngineOptions): Prom
 
 export function likelyAccelerators(): readonly Device[] {
   return "gpu" in navigator ? ["webgpu"] : []
+}
+
+/** Browsers keep drivers away from pages themselves. */
+export function timeDevice(device: Device, size: number): Promise<number | undefined> {
+  return productMs(openEngine, device, size).catch(() => undefined)
 }
 
 function sessionOptions(

@@ -1,4 +1,4 @@
-export { likelyAccelerators, openEngine } from "./engine.ts"
+export { likelyAccelerators, openEngine, timeDevice } from "./engine.ts"
 export {
   cpuCount,
   exists,
