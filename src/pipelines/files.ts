@@ -5,10 +5,30 @@ import { FormatError } from "../ground/errors.ts"
 export async function readJson(path: string): Promise<unknown> {
   const text = await readText(path)
   try {
-    return JSON.parse(text)
+    return parsePythonJson(text)
   } catch (error) {
     if (error instanceof SyntaxError)
       throw new FormatError(`${path} is not valid JSON (${error.message}); fetch it again.`)
     throw error
+  }
+}
+
+const specials: Readonly<Record<string, string>> = { NaN: "null", Infinity: "1e999", "-Infinity": "-1e999" }
+
+/** A string, which stays, or one of the numbers that Python writes and JSON does not have. */
+const stringOrSpecial = /"(?:[^"\\]|\\.)*"|-?Infinity|NaN/g
+
+/**
+ * The value of a JSON text as Python writes it: with -Infinity, as in the published configurations of DPM-Solver,
+ * Infinity, and NaN, which is read as null. Throws a SyntaxError.
+ */
+export function parsePythonJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return JSON.parse(
+      // Too large a number is infinite to JSON.parse.
+      text.replace(stringOrSpecial, (found) => specials[found] ?? found),
+    )
   }
 }

@@ -1,4 +1,4 @@
-import { absolutePath, exists, readText } from "#platform"
+import { absolutePath, exists } from "#platform"
 import { div, scalar } from "../graph/ops/index.ts"
 import type { Value } from "../graph/value.ts"
 import { FormatError, LimnError, UsageError } from "../ground/errors.ts"
@@ -17,11 +17,11 @@ import { unet } from "../models/unet.ts"
 import { chooseDevice } from "../runtime/device.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
 import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
-import { clipTokenizer } from "../tokenizers/clip-bpe.ts"
 import { checkAllRead, componentWeights, openComponent } from "./component.ts"
 import { readJson } from "./files.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
+import { openTokenizer } from "./tokenizer.ts"
 
 /** How a model is loaded. */
 export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory"> {
@@ -51,7 +51,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     openComponent(part("unet"), { variant }),
     openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
     readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
-    readTokenizer(part("tokenizer")),
+    openTokenizer(part("tokenizer")),
   ])
   const text = clipTextConfig(textFiles.config, absolutePath(textFiles.path, "config.json"))
   const denoiser = unetConfig(unetFiles.config, absolutePath(unetFiles.path, "config.json"))
@@ -148,20 +148,6 @@ async function checkFamily(folder: string): Promise<void> {
 function choosePrecision(wanted: Precision | "auto", device: Device): Precision {
   if (wanted !== "auto") return wanted
   return device === "cuda" ? "fp16" : "fp32"
-}
-
-async function readTokenizer(folder: string): Promise<Tokenizer> {
-  const optional = async (name: string) => {
-    const path = absolutePath(folder, name)
-    return (await exists(path)) ? readJson(path) : undefined
-  }
-  const [vocab, merges, config, specialTokens] = await Promise.all([
-    readJson(absolutePath(folder, "vocab.json")),
-    readText(absolutePath(folder, "merges.txt")),
-    optional("tokenizer_config.json"),
-    optional("special_tokens_map.json"),
-  ])
-  return clipTokenizer({ vocab, merges, config, specialTokens })
 }
 
 /** Throws where parts are whole by themselves and do not belong together. */

@@ -5,6 +5,7 @@ import { memorySource } from "../../src/formats/byte-source.ts"
 import { readSafetensorsHeader, readTensor } from "../../src/formats/safetensors.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { toFloat32 } from "../../src/ground/tensor.ts"
+import { parsePythonJson } from "../../src/pipelines/files.ts"
 
 /** Where the tensors lie that reference/ made with diffusers. */
 export const goldenFolder = join(import.meta.dirname, "../golden")
@@ -23,7 +24,7 @@ export function goldenTensors(file: string): Record<string, Tensor> {
 
 /** A golden JSON file. */
 export function goldenJson<T>(file: string): T {
-  return JSON.parse(readFileSync(join(goldenFolder, file), "utf8"))
+  return parsePythonJson(readFileSync(join(goldenFolder, file), "utf8")) as T
 }
 
 /** The largest difference between two tensors over the largest reference value. */

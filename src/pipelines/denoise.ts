@@ -1,0 +1,108 @@
+import type { RandomSource } from "../ground/random/source.ts"
+import type { Tensor } from "../ground/tensor.ts"
+import { float32 } from "../ground/tensor.ts"
+import type { Scheduler } from "../schedulers/scheduler.ts"
+import { guide } from "./guidance.ts"
+import type { Conditioning, Model } from "./model.ts"
+import type { OpenNetwork } from "./network.ts"
+import { joinRows } from "./rows.ts"
+
+/** What one walk from noise to latents needs. */
+export interface DenoiseOptions {
+  /** Noise at the scheduler's first level, N(0, 1) x `initNoiseSigma`: [B, C, h, w]. */
+  readonly latents: Tensor<"float32">
+  /** A row for each of the B latents. */
+  readonly conditioning: Conditioning
+  /** What to be led away from, a row for each; the model runs twice as wide with it, and not at all guided without. */
+  readonly negative?: Conditioning
+  /** How strongly to be led (default 1: not at all). */
+  readonly guidanceScale?: number
+  /** How far to draw the deviation back that guidance widens, 0 (the default) to 1. */
+  readonly guidanceRescale?: number
+  /** After `setTimesteps`. */
+  readonly scheduler: Scheduler
+  /** Where schedulers that add noise draw it from. */
+  readonly random: RandomSource
+  /** DDIM: how much of DDPM's noise to add, 0 (the default) to 1. */
+  readonly eta?: number
+  /** Ends the walk before or after the model's next run, which itself cannot be stopped. */
+  readonly signal?: AbortSignal
+}
+
+/** One step of a walk, when it is done. */
+export interface DenoiseStep {
+  /** From 1 to `steps`. */
+  readonly step: number
+  /** Runs of the model in the whole walk; some schedulers take more than the number asked for. */
+  readonly steps: number
+  /** The noise level that the model was told, in steps of training. */
+  readonly timestep: number
+  /** The latents after the step [B, C, h, w]. */
+  readonly latents: Tensor<"float32">
+  /** The clean latents that the model sees at this point, for previews [B, C, h, w]. */
+  readonly predOriginalSample: Tensor<"float32">
+}
+
+/**
+ * Walks from noise to clean latents, a step at a time: the caller owns progress, previews and stopping. The last
+ * step's latents are the result. Draws nothing but what the scheduler draws.
+ * Rejects with the signal's reason once that is aborted, and with a LimnError where the model fails.
+ */
+export async function* denoise(
+  model: Model,
+  options: DenoiseOptions,
+): AsyncGenerator<DenoiseStep, void, undefined> {
+  const { guidanceScale = 1, guidanceRescale, scheduler, random, eta, signal } = options
+  const guided = isGuided(options)
+  const context = contextOf(options)
+  const timesteps = Array.from(scheduler.timesteps)
+  let { latents } = options
+  signal?.throwIfAborted()
+  const unet = await openDenoiser(model, options)
+  try {
+    for (const [i, timestep] of timesteps.entries()) {
+      signal?.throwIfAborted()
+      const scaled = scheduler.scaleModelInput(latents, timestep)
+      const sample = guided ? joinRows([scaled, scaled]) : scaled
+      const levels = new Float32Array(sample.shape[0]).fill(timestep)
+      const feeds = { sample, timestep: float32([levels.length], levels), ...context }
+      const output = (await unet.run(feeds)).output as Tensor<"float32">
+      signal?.throwIfAborted()
+      const prediction = guided ? guide(output, guidanceScale, guidanceRescale) : output
+      const { prevSample, predOriginalSample } = scheduler.step(prediction, timestep, latents, random, {
+        eta,
+      })
+      latents = prevSample
+      yield { step: i + 1, steps: timesteps.length, timestep, latents, predOriginalSample }
+    }
+  } finally {
+    unet.release()
+  }
+}
+
+/** What decides the types of the denoiser's inputs. */
+type Walk = Pick<DenoiseOptions, "latents" | "conditioning" | "negative" | "guidanceScale">
+
+/** The denoiser's graph for such a walk, loaded ahead of it, until released. */
+export function openDenoiser(model: Model, walk: Walk): Promise<OpenNetwork> {
+  const [batch, ...latent] = walk.latents.shape
+  const rows = isGuided(walk) ? 2 * batch : batch
+  return model.unet.open({
+    sample: { dtype: "float32", shape: [rows, ...latent] },
+    timestep: { dtype: "float32", shape: [rows] },
+    ...contextOf(walk),
+  })
+}
+
+function isGuided({ negative, guidanceScale = 1 }: Walk): boolean {
+  return negative !== undefined && guidanceScale > 1
+}
+
+/** The conditioning of every row of the denoiser, the negative's first. */
+function contextOf(walk: Walk): Conditioning {
+  const { negative, conditioning } = walk
+  if (negative === undefined || !isGuided(walk)) return conditioning
+  return Object.fromEntries(
+    Object.entries(conditioning).map(([name, t]) => [name, joinRows([negative[name], t])]),
+  )
+}

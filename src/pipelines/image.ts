@@ -1,0 +1,49 @@
+import { writeFileAtomic } from "#platform"
+import { encodePng } from "../formats/png.ts"
+import type { Pixels } from "../ground/image.ts"
+import { pixels } from "../ground/image.ts"
+import type { Tensor } from "../ground/tensor.ts"
+
+/** A picture that a model made, and how it was made. */
+export interface Image {
+  readonly pixels: Pixels
+  /** What its file keeps about it, by PNG keyword: `parameters` as web tools write it, `limn` as JSON. */
+  readonly text: Readonly<Record<string, string>>
+  /** A PNG file with the text inside. */
+  toPng(): Uint8Array
+  /** Writes the PNG file, whole or not at all. Throws a LimnError that names the path; there are no files in a browser. */
+  save(path: string): Promise<void>
+}
+
+/** A picture with what its file is to say about it. */
+export function image(picture: Pixels, text: Readonly<Record<string, string>>): Image {
+  const toPng = () => encodePng(picture, text)
+  return {
+    pixels: picture,
+    text,
+    toPng,
+    save: (path) => writeFileAtomic(path, [toPng()]),
+  }
+}
+
+/**
+ * What a decoder gave as a picture.   [1, 3, H, W], -1 to 1, more is cut off   ->   H x W pixels of 0 to 255
+ * Rounded as diffusers' `VaeImageProcessor` does: in float32, halves to even.
+ */
+export function pixelsFromTensor(decoded: Tensor<"float32">): Pixels {
+  const [, , height, width] = decoded.shape
+  const size = height * width
+  const data = new Uint8Array(3 * size)
+  for (let channel = 0; channel < 3; channel++)
+    for (let i = 0; i < size; i++) {
+      const unit = Math.fround(Math.fround(decoded.data[channel * size + i] * 0.5) + 0.5)
+      data[3 * i + channel] = roundHalfEven(Math.fround(Math.min(1, Math.max(0, unit)) * 255))
+    }
+  return pixels(width, height, 3, data)
+}
+
+function roundHalfEven(value: number): number {
+  const down = Math.floor(value)
+  const rest = value - down
+  return rest > 0.5 || (rest === 0.5 && down % 2 === 1) ? down + 1 : down
+}

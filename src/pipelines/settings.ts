@@ -1,0 +1,201 @@
+import { UsageError } from "../ground/errors.ts"
+import { parseSeed } from "../ground/random/seed.ts"
+import { formatShape, sameShape } from "../ground/shape.ts"
+import type { Tensor } from "../ground/tensor.ts"
+import type { Model } from "./model.ts"
+
+/** What is asked of `textToImage`, as far as it says how the pictures come out. */
+export interface PictureOptions {
+  /** What to draw: one text, or several that are drawn together. */
+  readonly prompt: string | readonly string[]
+  /** What to be led away from, the same for all prompts or one for each; default "". Needs a guidance scale above 1. */
+  readonly negativePrompt?: string | readonly string[]
+  /** In pixels, a multiple of 8; default: what the model was trained on. */
+  readonly width?: number
+  /** In pixels, a multiple of 8; default: what the model was trained on. */
+  readonly height?: number
+  /** Steps from noise to picture; default 50. */
+  readonly steps?: number
+  /** How strongly to follow the prompt; default 7.5, and 1 or less for not at all guided, in half the time. */
+  readonly guidanceScale?: number
+  /** How far to draw the deviation back that guidance widens, 0 (the default) to 1. */
+  readonly guidanceRescale?: number
+  /**
+   * 0 to 2^64 - 1: the same seed makes the same pictures. One seed draws the noise of all pictures in turn; a list has
+   * one for each, and each picture is then the one that its seed makes alone. Default: a random one, told in the result.
+   */
+  readonly seed?: number | bigint | readonly (number | bigint)[]
+  /** Whose random numbers: PyTorch's on a CPU (the default), or on an NVIDIA GPU, as many web tools draw. */
+  readonly noise?: "cpu" | "cuda"
+  /** Pictures of each prompt; default 1. */
+  readonly imagesPerPrompt?: number
+  /** A scheduler's name, or the JSON of its configuration; default: the model's own. */
+  readonly scheduler?: string | Readonly<Record<string, unknown>>
+  /** DDIM: how much of DDPM's noise to add at each step, 0 (the default) to 1. */
+  readonly eta?: number
+  /** How many of the text encoder's last layers to leave out; default 0. Web tools count from 1. */
+  readonly clipSkip?: number
+  /** N(0, 1) to start from in place of the seed's: [pictures, C, height / 8, width / 8]. */
+  readonly latents?: Tensor<"float32">
+}
+
+/** Every choice made: the same settings make the same pictures. Plain data, but for seeds above 2^53. */
+export interface Settings {
+  /** Name of the model's folder. */
+  readonly model: string
+  readonly prompt: readonly string[]
+  /** One for each prompt. */
+  readonly negativePrompt: readonly string[]
+  readonly width: number
+  readonly height: number
+  readonly steps: number
+  readonly guidanceScale: number
+  readonly guidanceRescale: number
+  readonly seed: number | bigint | readonly (number | bigint)[]
+  readonly noise: "cpu" | "cuda"
+  readonly imagesPerPrompt: number
+  /** The scheduler's whole configuration. */
+  readonly scheduler: Readonly<Record<string, unknown>>
+  readonly eta: number
+  readonly clipSkip: number
+  readonly device: string
+  readonly precision: string
+}
+
+/**
+ * The options with their defaults, checked; `scheduler` is the configuration of the one chosen.
+ * Throws a UsageError for the first that cannot be.
+ */
+export function resolveSettings(
+  model: Model,
+  options: PictureOptions,
+  scheduler: Readonly<Record<string, unknown>>,
+): Settings {
+  const prompt = typeof options.prompt === "string" ? [options.prompt] : options.prompt
+  if (prompt.length === 0) throw new UsageError("There is no prompt; give at least one.")
+  const [height, width] = model.size
+  const settings: Settings = {
+    model: model.path.split(/[\\/]/).at(-1) ?? model.path,
+    prompt,
+    negativePrompt: negatives(options.negativePrompt ?? "", prompt.length),
+    width: options.width ?? width,
+    height: options.height ?? height,
+    steps: options.steps ?? 50,
+    guidanceScale: options.guidanceScale ?? 7.5,
+    guidanceRescale: options.guidanceRescale ?? 0,
+    seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
+    noise: options.noise ?? "cpu",
+    imagesPerPrompt: options.imagesPerPrompt ?? 1,
+    scheduler,
+    eta: options.eta ?? 0,
+    clipSkip: options.clipSkip ?? 0,
+    device: model.device,
+    precision: model.precision,
+  }
+  // diffusers asks for multiples of 8 whatever the autoencoder.
+  const side = Math.max(8, model.latentPixels)
+  checkSide("width", settings.width, side)
+  checkSide("height", settings.height, side)
+  checkInteger("steps", settings.steps, 1)
+  checkInteger("imagesPerPrompt", settings.imagesPerPrompt, 1)
+  checkInteger("clipSkip", settings.clipSkip, 0, model.textConfig.numHiddenLayers - 1)
+  if (!Number.isFinite(settings.guidanceScale))
+    throw new UsageError(`guidanceScale is ${settings.guidanceScale}; give a number, such as 7.5.`)
+  checkShare("guidanceRescale", settings.guidanceRescale)
+  checkShare("eta", settings.eta)
+  if (settings.noise !== "cpu" && settings.noise !== "cuda")
+    throw new UsageError(`noise is ${JSON.stringify(settings.noise)}; choose "cpu" or "cuda".`)
+  checkSeeds(settings)
+  if (options.latents) checkLatents(options.latents, latentShape(model, settings))
+  return settings
+}
+
+/** Pictures that such settings make. */
+export function pictureCount({ prompt, imagesPerPrompt }: Settings): number {
+  return prompt.length * imagesPerPrompt
+}
+
+/** The latents of all pictures: [pictures, C, height / 8, width / 8]. */
+export function latentShape(model: Model, settings: Settings): number[] {
+  const { height, width } = settings
+  const { unetConfig, latentPixels } = model
+  return [pictureCount(settings), unetConfig.inChannels, height / latentPixels, width / latentPixels]
+}
+
+/**
+ * What the file of picture `index` keeps: the settings that make it, as JSON under `limn`, and under `parameters` the
+ * lines that web tools write and read. Where one seed drew several pictures, JSON tells which of them this is.
+ */
+export function pictureText(
+  settings: Settings,
+  index: number,
+  sampler: string,
+): Readonly<Record<string, string>> {
+  const { seed, width, height, steps, guidanceScale, clipSkip, noise, model } = settings
+  const which = Math.floor(index / settings.imagesPerPrompt)
+  const prompt = settings.prompt[which]
+  const negativePrompt = settings.negativePrompt[which]
+  const own =
+    typeof seed === "object"
+      ? { ...settings, prompt, negativePrompt, seed: seed[index], imagesPerPrompt: 1 }
+      : pictureCount(settings) === 1
+        ? { ...settings, prompt, negativePrompt }
+        : { ...settings, picture: index }
+  const facts = [
+    `Steps: ${steps}`,
+    `Sampler: ${sampler}`,
+    `CFG scale: ${guidanceScale}`,
+    `Seed: ${own.seed}`,
+    `Size: ${width}x${height}`,
+    `Model: ${model}`,
+    // Web tools count the layers from 1, and call CUDA's random numbers NV.
+    ...(clipSkip > 0 ? [`Clip skip: ${clipSkip + 1}`] : []),
+    ...(noise === "cuda" ? ["RNG: NV"] : []),
+    "Version: limn",
+  ]
+  const negative = negativePrompt === "" ? [] : [`Negative prompt: ${negativePrompt}`]
+  return {
+    parameters: [prompt, ...negative, facts.join(", ")].join("\n"),
+    limn: JSON.stringify(own, (_, value) => (typeof value === "bigint" ? String(value) : value)),
+  }
+}
+
+function negatives(given: string | readonly string[], prompts: number): readonly string[] {
+  if (typeof given === "string") return new Array<string>(prompts).fill(given)
+  if (given.length !== prompts)
+    throw new UsageError(
+      `${given.length} negative prompts do not fit ${prompts} prompts; give one, or one for each.`,
+    )
+  return given
+}
+
+function checkSide(name: string, value: number, multiple: number): void {
+  if (!Number.isInteger(value) || value < multiple || value % multiple !== 0)
+    throw new UsageError(`${name} is ${value}; give a positive multiple of ${multiple}.`)
+}
+
+function checkInteger(name: string, value: number, least: number, most = Number.POSITIVE_INFINITY): void {
+  const range = most === Number.POSITIVE_INFINITY ? `from ${least} on` : `from ${least} to ${most}`
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw new UsageError(`${name} is ${value}; give a whole number ${range}.`)
+}
+
+function checkShare(name: string, value: number): void {
+  if (!(value >= 0 && value <= 1)) throw new UsageError(`${name} is ${value}; give a number from 0 to 1.`)
+}
+
+function checkSeeds(settings: Settings): void {
+  const seeds = typeof settings.seed === "object" ? settings.seed : [settings.seed]
+  for (const seed of seeds) parseSeed(seed)
+  if (typeof settings.seed === "object" && seeds.length !== pictureCount(settings))
+    throw new UsageError(
+      `${seeds.length} seeds do not fit ${pictureCount(settings)} pictures; give one, or one for each.`,
+    )
+}
+
+function checkLatents(latents: Tensor<"float32">, expected: readonly number[]): void {
+  if (!sameShape(latents.shape, expected))
+    throw new UsageError(
+      `latents are ${formatShape(latents.shape)}; these pictures need ${formatShape(expected)}.`,
+    )
+}

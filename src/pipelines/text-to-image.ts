@@ -1,0 +1,163 @@
+import { cpuGenerator } from "../ground/random/cpu-generator.ts"
+import { cudaGenerator } from "../ground/random/cuda-generator.ts"
+import type { RandomSource } from "../ground/random/source.ts"
+import { perSample } from "../ground/random/source.ts"
+import type { Tensor } from "../ground/tensor.ts"
+import { float32 } from "../ground/tensor.ts"
+import { schedulerFromConfig } from "../schedulers/scheduler.ts"
+import type { DenoiseStep } from "./denoise.ts"
+import { denoise, openDenoiser } from "./denoise.ts"
+import type { Image } from "./image.ts"
+import { image, pixelsFromTensor } from "./image.ts"
+import type { Conditioning, Model } from "./model.ts"
+import type { OpenNetwork } from "./network.ts"
+import { encodePrompt, openTextEncoder, promptWarnings } from "./prompts.ts"
+import { joinRows, rowsOf } from "./rows.ts"
+import type { PictureOptions, Settings } from "./settings.ts"
+import { latentShape, pictureCount, pictureText, resolveSettings } from "./settings.ts"
+
+/** What to draw, and how to follow and stop the work. */
+export interface TextToImageOptions extends PictureOptions {
+  /** Stops between two runs of the model: the call then rejects with the signal's reason. */
+  readonly signal?: AbortSignal
+  /** Called, and waited for, after every step. */
+  readonly onStep?: (step: DenoiseStep) => void | Promise<void>
+}
+
+/** Milliseconds that each part of the work took. */
+export interface Timings {
+  /** Loading graphs and weights, as far as they were not loaded yet. */
+  readonly load: number
+  readonly encode: number
+  readonly denoise: number
+  readonly decode: number
+}
+
+/** Pictures, and what would make them again. */
+export interface TextToImageResult {
+  /** The first picture. */
+  readonly image: Image
+  /** All of the first prompt, then all of the second. */
+  readonly images: readonly Image[]
+  /** What the decoder made them from [pictures, C, height / 8, width / 8]. */
+  readonly latents: Tensor<"float32">
+  readonly settings: Settings
+  readonly seed: Settings["seed"]
+  readonly timings: Timings
+  /** Sentences about what was done otherwise than asked. */
+  readonly warnings: readonly string[]
+}
+
+/**
+ * Draws texts, as diffusers' `StableDiffusionPipeline` does: the same seed gives the same picture.
+ * Throws a UsageError for options that cannot be, a LimnError where the model fails, and the signal's reason.
+ */
+export async function textToImage(model: Model, options: TextToImageOptions): Promise<TextToImageResult> {
+  const { signal, onStep } = options
+  const named = typeof options.scheduler === "string" ? options.scheduler : undefined
+  const configured = typeof options.scheduler === "object" ? options.scheduler : model.schedulerConfig
+  const scheduler = schedulerFromConfig(configured, named)
+  const settings = resolveSettings(model, options, scheduler.config)
+  scheduler.setTimesteps(settings.steps)
+  signal?.throwIfAborted()
+  const timings = { load: 0, encode: 0, denoise: 0, decode: 0 }
+  const { guidanceScale, guidanceRescale, eta, clipSkip } = settings
+  const guided = guidanceScale > 1
+  const texts = [...settings.prompt, ...(guided ? settings.negativePrompt : [])]
+
+  const conditioningOf = async (prompts: readonly string[]): Promise<Conditioning> => {
+    const encoded = await Promise.all(prompts.map((text) => encodePrompt(model, text, clipSkip)))
+    const rows = encoded.flatMap((t) => new Array<Tensor<"float32">>(settings.imagesPerPrompt).fill(t))
+    return { encoderHiddenStates: joinRows(rows) }
+  }
+  const [conditioning, negative] = await withNetwork(timings, "encode", openTextEncoder(model), () =>
+    Promise.all([
+      conditioningOf(settings.prompt),
+      guided ? conditioningOf(settings.negativePrompt) : undefined,
+    ]),
+  )
+  signal?.throwIfAborted()
+
+  const random = randomSource(settings)
+  const noise = options.latents ?? random.randn(latentShape(model, settings))
+  const start = scaled(noise, scheduler.initNoiseSigma)
+  const walk = {
+    latents: start,
+    conditioning,
+    negative,
+    guidanceScale,
+    guidanceRescale,
+    scheduler,
+    random,
+    eta,
+    signal,
+  }
+  const latents = await withNetwork(timings, "denoise", openDenoiser(model, walk), async () => {
+    let last = start
+    for await (const step of denoise(model, walk)) {
+      last = step.latents
+      await onStep?.(step)
+    }
+    return last
+  })
+
+  const single = rowsOf(latents, 0, 1)
+  const pictures = await withNetwork(
+    timings,
+    "decode",
+    model.decoder.open({ latents: single }),
+    async (decoder) => {
+      const decoded = []
+      // One at a time: decoding takes by far the most memory.
+      for (let i = 0; i < pictureCount(settings); i++) {
+        signal?.throwIfAborted()
+        const { image } = await decoder.run({ latents: rowsOf(latents, i, i + 1) })
+        decoded.push(pixelsFromTensor(image as Tensor<"float32">))
+      }
+      return decoded
+    },
+  )
+  const sampler = named ?? String(scheduler.config._class_name).replace(/Scheduler$/, "")
+  const images = pictures.map((picture, i) => image(picture, pictureText(settings, i, sampler)))
+  return {
+    image: images[0],
+    images,
+    latents,
+    settings,
+    seed: settings.seed,
+    timings,
+    warnings: promptWarnings(model, texts),
+  }
+}
+
+/** Waits for a network, then works with it; both are timed apart, and the network is released at the end. */
+async function withNetwork<T>(
+  timings: Record<keyof Timings, number>,
+  part: keyof Timings,
+  opening: Promise<OpenNetwork>,
+  work: (opened: OpenNetwork) => Promise<T>,
+): Promise<T> {
+  const start = performance.now()
+  const opened = await opening
+  const loaded = performance.now()
+  timings.load += loaded - start
+  try {
+    return await work(opened)
+  } finally {
+    opened.release()
+    timings[part] += performance.now() - loaded
+  }
+}
+
+function randomSource({ seed, noise }: Settings): RandomSource {
+  const generator = noise === "cuda" ? cudaGenerator : cpuGenerator
+  return typeof seed === "object" ? perSample(seed.map((one) => generator(one))) : generator(seed)
+}
+
+function scaled(x: Tensor<"float32">, factor: number): Tensor<"float32"> {
+  if (factor === 1) return x
+  return float32(
+    x.shape,
+    x.data.map((v) => v * factor),
+  )
+}
