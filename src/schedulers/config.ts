@@ -12,6 +12,9 @@ export const nonNegativeInteger = z
   .int(needs("0 or a positive integer"))
   .nonnegative(needs("0 or a positive integer"))
 
+const aShare = needs("a number from 0 to 1")
+const share = z.number(aShare).min(0, aShare).max(1, aShare)
+
 /** One of some words. */
 export function oneOf<const V extends readonly [string, ...string[]]>(...values: V) {
   return z.enum(values, needs(values.map((value) => JSON.stringify(value)).join(" or ")))
@@ -38,7 +41,7 @@ export const walkKeys = {
 /** Clamping x0 to what 99.5 % of it lies within (Imagen, Saharia 2022); for pixels, not latents. */
 export const thresholdKeys = {
   thresholding: flag.default(false),
-  dynamic_thresholding_ratio: z.number().min(0).max(1).default(0.995),
+  dynamic_thresholding_ratio: share.default(0.995),
   sample_max_value: positive.default(1),
 }
 

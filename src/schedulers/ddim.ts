@@ -60,6 +60,7 @@ export function ddim(json: unknown): Scheduler {
       stride = Math.floor(products.length / steps)
     },
 
+    // The timestep alone says where the walk is.
     setBeginIndex() {},
 
     scaleModelInput: (sample) => sample,

@@ -28,7 +28,7 @@ const f = Math.fround
 const expansions: {
   readonly [A in DpmAlgorithm]: (s: NoiseLevel, t: NoiseLevel, h: number) => Expansion
 } = {
-  // Lu 2022 (DPM-Solver), equations 3.7 and B.3
+  // Lu 2022, DPM-Solver
   dpmsolver(s, t, h) {
     const e = f(f(Math.exp(h)) - 1)
     return {
@@ -39,7 +39,7 @@ const expansions: {
       noise: 0,
     }
   },
-  // Lu 2022 (DPM-Solver++), Algorithm 2
+  // Lu 2022, DPM-Solver++; order 2 is its Algorithm 2, 2M
   "dpmsolver++"(s, t, h) {
     const e = f(f(Math.exp(-h)) - 1)
     return {
@@ -50,6 +50,7 @@ const expansions: {
       noise: 0,
     }
   },
+  // Lu 2022, SDE-DPM-Solver, which has no third order
   "sde-dpmsolver"(s, t, h) {
     const e = f(f(Math.exp(h)) - 1)
     return {
@@ -60,7 +61,7 @@ const expansions: {
       noise: f(t.sigma * f(Math.sqrt(f(f(Math.exp(f(2 * h))) - 1)))),
     }
   },
-  // Lu 2022 (DPM-Solver++), section 6
+  // Lu 2022, SDE-DPM-Solver++
   "sde-dpmsolver++"(s, t, h) {
     const e = f(1 - f(Math.exp(f(-2 * h))))
     return {

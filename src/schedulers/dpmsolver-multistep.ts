@@ -20,7 +20,7 @@ import type { DpmAlgorithm, DpmSolverType } from "./dpmsolver-coefficients.ts"
 import { dpmWeights } from "./dpmsolver-coefficients.ts"
 import { sigmaTable } from "./noise-schedule.ts"
 import type { NoiseLevel } from "./prediction.ts"
-import { noised, predictEpsilon, predictX0 } from "./prediction.ts"
+import { levelAtSigma, noised, predictEpsilon, predictX0 } from "./prediction.ts"
 import { checkSpacing, respacedSigmas, sigmaAt, timestepOf } from "./sigma-spacing.ts"
 import { threshold } from "./thresholding.ts"
 import { checkSteps, linspace, roundHalfEven, solverTimesteps } from "./timesteps.ts"
@@ -94,12 +94,9 @@ export function dpmSolverMultistep(json: unknown): Scheduler {
   /** What the model said at the last steps, as x0 or epsilon, newest first. */
   let history: Tensor<"float32">[] = []
 
-  /** Shares of clean sample and noise where their ratio is sigma. */
-  function levelAt(sigma: number): NoiseLevel {
-    if (config.use_flow_sigmas) return { alpha: f(1 - sigma), sigma }
-    const alpha = f(1 / f(Math.sqrt(f(f(sigma * sigma) + 1))))
-    return { alpha, sigma: f(sigma * alpha) }
-  }
+  const levelAt = config.use_flow_sigmas
+    ? (sigma: number) => ({ alpha: f(1 - sigma), sigma })
+    : (ratio: number) => levelAtSigma(ratio)
 
   /** What the solver integrates: x0 for the ++ forms, epsilon for the others; and x0 for previews. */
   function convert(output: Tensor<"float32">, sample: Tensor<"float32">, level: NoiseLevel) {

@@ -44,10 +44,11 @@ export function pndm(json: unknown): Scheduler {
   let stride: number | undefined
   /** Calls since `setTimesteps`. */
   let calls = 0
-  /** Outputs of the steps before, newest first. */
+  /** The first output of each step before, newest first. */
   let history: Tensor<"float32">[] = []
-  /** Runge-Kutta: the outputs of the calls of this step. Both methods: the sample that the step started from. */
+  /** The outputs of this Runge-Kutta step. */
   let stages: Tensor<"float32">[] = []
+  /** The sample that this step, of several calls, started from. */
   let start: Tensor<"float32"> | undefined
 
   function transfer(
@@ -121,6 +122,7 @@ export function pndm(json: unknown): Scheduler {
       history = []
     },
 
+    // The timestep alone says where the walk is.
     setBeginIndex() {},
 
     scaleModelInput: (sample) => sample,

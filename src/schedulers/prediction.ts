@@ -22,6 +22,8 @@ export interface NoiseLevel {
   readonly sigma: number
 }
 
+const f = Math.fround
+
 type Weights = readonly [onSample: number, onOutput: number]
 
 const x0Weights: { readonly [P in Prediction]: (level: NoiseLevel) => Weights } = {
@@ -68,17 +70,23 @@ export function predictX0AtSigma(
   sample: Tensor<"float32">,
   sigma: number,
 ): Tensor<"float32"> {
-  const alpha = 1 / Math.sqrt(sigma * sigma + 1)
-  const [onSample, onOutput] = x0Weights[prediction]({ alpha, sigma: sigma * alpha })
-  return weightedSum([onSample * alpha, sample], [onOutput, output])
+  const level = levelAtSigma(sigma)
+  const [onSample, onOutput] = x0Weights[prediction](level)
+  return weightedSum([onSample * level.alpha, sample], [onOutput, output])
 }
 
 /** alpha = sqrt(alphasCumprod) and sigma = sqrt(1 - alphasCumprod), rounded to float32 as in PyTorch. */
 export function levelOf(alphaCumprod: number): NoiseLevel {
   return {
-    alpha: Math.fround(Math.sqrt(alphaCumprod)),
-    sigma: Math.fround(Math.sqrt(Math.fround(1 - alphaCumprod))),
+    alpha: f(Math.sqrt(alphaCumprod)),
+    sigma: f(Math.sqrt(f(1 - alphaCumprod))),
   }
+}
+
+/** alpha and sigma of the noise level whose sigma / alpha is given, where alpha^2 + sigma^2 = 1. */
+export function levelAtSigma(ratio: number): NoiseLevel {
+  const alpha = f(1 / f(Math.sqrt(f(f(ratio * ratio) + 1))))
+  return { alpha, sigma: f(ratio * alpha) }
 }
 
 /** The noise levels of timesteps, whole numbers in [0, N), from a table of alphasCumprod. Throws a UsageError outside. */

@@ -16,6 +16,7 @@ const halfValues = (t: Tensor<"float16"> | Tensor<"bfloat16">) => values(toFloat
 const sha256 = (t: Tensor) => createHash("sha256").update(t.data).digest("hex")
 const bits = (t: Tensor<"float32">) => Array.from(new Int32Array(t.data.buffer))
 
+// rng.json was drawn on a processor with AVX512, generators.json (reference/generators.py) on one with AVX2.
 describe("the CPU generator against PyTorch 2.13", () => {
   for (const entry of golden) {
     const generator = () => cpuGenerator(BigInt(entry.seed))

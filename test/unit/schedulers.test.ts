@@ -34,7 +34,7 @@ interface Walk {
   readonly final: number[]
 }
 
-/** A longer walk of a linear model: the first eight numbers after every step, and the whole last sample. */
+/** A walk of diffusers 0.40 over a linear model: the first eight numbers after every step, and the whole last sample. */
 interface LinearWalk {
   readonly cls: string
   readonly config: Config
@@ -322,6 +322,7 @@ describe("names and configurations", () => {
       { algorithm_type: "sde-dpmsolver", solver_order: 3, final_sigmas_type: "sigma_min" },
       "has no third order",
     ],
+    [{ dynamic_thresholding_ratio: 1.5 }, "limn needs a number from 0 to 1"],
     [{ variance_type: "learned_range" }, "do not learn variances"],
     [{ trained_betas: [0.1, 0.2] }, '"trained_betas" has 2 entries; limn needs 1000'],
   ])("refuses %o", (keys, message) => {
