@@ -10,7 +10,7 @@ const GPU_MS = 20
 /**
  * The device to run on. "auto" is the first accelerator that answers as fast as a GPU should, else the CPU: servers
  * often have drivers that only imitate a GPU. A machine whose device files show none pays nothing for the question;
- * elsewhere it is asked once a process, and costs about half a second. A device asked for by name need only work.
+ * elsewhere it is asked once a process, and costs half a second or more. A device asked for by name need only work.
  * Throws a LimnError that names the devices that do, where it does not.
  */
 export async function chooseDevice(wanted: Device | "auto"): Promise<Device> {

@@ -26,6 +26,9 @@ interface Asked {
   reject(error: Error): void
 }
 
+/**
+ * The caller's side over a port, whose thread runs `ortHost`. Errors of ONNX Runtime become LimnErrors in one sentence.
+ */
 export function ortClient(port: Port): OrtClient {
   const asked = new Map<number, Asked>()
   let sessions = 0
