@@ -2,6 +2,7 @@ import { UsageError } from "../ground/errors.ts"
 import { parseSeed } from "../ground/random/seed.ts"
 import { formatShape, sameShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
+import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { Model } from "./model.ts"
 
 /** What is asked of `textToImage`, as far as it says how the pictures come out. */
@@ -126,11 +127,7 @@ export function latentShape(model: Model, settings: Settings): number[] {
  * What the file of picture `index` keeps: the settings that make it, as JSON under `limn`, and under `parameters` the
  * lines that web tools write and read. Where one seed drew several pictures, JSON tells which of them this is.
  */
-export function pictureText(
-  settings: Settings,
-  index: number,
-  sampler: string,
-): Readonly<Record<string, string>> {
+export function pictureText(settings: Settings, index: number): Readonly<Record<string, string>> {
   const { seed, width, height, steps, guidanceScale, clipSkip, noise, model } = settings
   const which = Math.floor(index / settings.imagesPerPrompt)
   const prompt = settings.prompt[which]
@@ -143,7 +140,7 @@ export function pictureText(
         : { ...settings, picture: index }
   const facts = [
     `Steps: ${steps}`,
-    `Sampler: ${sampler}`,
+    `Sampler: ${schedulerTitle(settings.scheduler)}`,
     `CFG scale: ${guidanceScale}`,
     `Seed: ${own.seed}`,
     `Size: ${width}x${height}`,

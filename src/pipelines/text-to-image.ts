@@ -117,8 +117,7 @@ export async function textToImage(model: Model, options: TextToImageOptions): Pr
       return decoded
     },
   )
-  const sampler = named ?? String(scheduler.config._class_name).replace(/Scheduler$/, "")
-  const images = pictures.map((picture, i) => image(picture, pictureText(settings, i, sampler)))
+  const images = pictures.map((picture, i) => image(picture, pictureText(settings, i)))
   return {
     image: images[0],
     images,

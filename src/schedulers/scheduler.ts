@@ -90,6 +90,25 @@ export function schedulerFromConfig(json: unknown, name?: string): Scheduler {
   return makers[choice.className]({ ...given, ...choice.keys })
 }
 
+/**
+ * What web tools call the scheduler of a configuration with its defaults written out ("DPM++ 2M Karras"), or its
+ * class where they have no name for it.
+ */
+export function schedulerTitle(config: Readonly<Record<string, unknown>>): string {
+  const fits = ([, { className, keys = {} }]: readonly [string, Choice]) =>
+    className === config._class_name && Object.entries(keys).every(([key, value]) => config[key] === value)
+  // Those that settle more come first: "Euler Karras" is an Euler too.
+  const [found] = titles.find(fits) ?? [String(config._class_name).replace(/Scheduler$/, "")]
+  return found
+}
+
+const titles: readonly (readonly [string, Choice])[] = [
+  ...spacedNames,
+  ...Object.entries(webNames),
+  ["Euler", shortNames.euler],
+  ["DDIM", shortNames.ddim],
+]
+
 function dpmSolver(algorithm_type: string, solver_order: number, solver_type: string): Choice {
   const spacing = { ...unspaced(), use_lu_lambdas: false }
   return {
