@@ -1,8 +1,12 @@
 import { mkdirSync } from "node:fs"
 import { join } from "node:path"
+import { parseArgs } from "node:util"
+import { messageOf, UsageError } from "../src/ground/errors.ts"
 import { tensor } from "../src/ground/tensor.ts"
+import { captionerOf, usesOf } from "./captioner.ts"
 import { canvasSize, composePicture, placeStamp } from "./compose.ts"
-import { setVersion } from "./drawings.ts"
+import { loadConcepts } from "./concepts.ts"
+import { loadSprites, setVersion } from "./drawings.ts"
 import { writeTensorFile, writeTextFile } from "./files.ts"
 import type { Random } from "./random.ts"
 import { randomFrom } from "./random.ts"
@@ -13,6 +17,12 @@ import { setNames } from "./sprites.ts"
 
 /** Says what a sketch shows, in both languages. */
 export type Captioner = (sketch: Sketch, random: Random) => { readonly en: string; readonly zh: string }
+
+// npx tsx inkling/make-dataset.ts [--out cache/inkling/train] [--count 60000] [--seed 1]
+// Makes the pictures and captions that Inkling learns from, and beside them each drawing alone.
+
+/** How many of the most common concepts are dealt more often than the rest. */
+const commonCount = 300
 
 const pixelsPer = canvasSize * canvasSize * 3
 
@@ -25,7 +35,7 @@ function packageVersions(): Record<string, string> {
  * Writes `images.safetensors` (`pixels`, U8 [count, 64, 64, 3]), `captions.jsonl` (a line for each, in the same order) and
  * `meta.json` into a folder. The same seed and sprites give the same bytes.
  */
-export function writeDataset(
+function writeDataset(
   folder: string,
   sprites: readonly Sprite[],
   use: (concept: string) => ConceptUse,
@@ -43,7 +53,8 @@ export function writeDataset(
   for (const [i, kind] of kinds.entries()) {
     const sketch = sketchOf(kind, decks, random)
     all.set(drawSketch(sketch, random).data, i * pixelsPer)
-    lines.push(JSON.stringify({ ...captioner(sketch, words), ...labelsOf(sketch) }))
+    const { en, zh } = captioner(sketch, words)
+    lines.push(JSON.stringify({ captions: [en, zh], ...labelsOf(sketch) }))
     made[kind]++
   }
   mkdirSync(folder, { recursive: true })
@@ -64,7 +75,7 @@ function labelsOf({ kind, sprite, other }: Sketch): { concepts: string[]; set: s
  * Writes every drawing once, in the middle of white: `images.safetensors` as for a dataset, and `drawings.jsonl` with the
  * concept, set and name of each. What a generated picture is compared with.
  */
-export function writeDrawings(folder: string, sprites: readonly Sprite[]): void {
+function writeDrawings(folder: string, sprites: readonly Sprite[]): void {
   const all = new Uint8Array(sprites.length * pixelsPer)
   const middle = canvasSize / 2
   for (const [i, sprite] of sprites.entries()) {
@@ -78,3 +89,37 @@ export function writeDrawings(folder: string, sprites: readonly Sprite[]): void 
   const lines = sprites.map(({ concept, set, name }) => JSON.stringify({ concept, set, name }))
   writeTextFile(join(folder, "drawings.jsonl"), `${lines.join("\n")}\n`)
 }
+
+function wholeNumber(text: string, option: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${option} takes a whole number, not "${text}".`)
+  return Number(text)
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      out: { type: "string", default: "cache/inkling/train" },
+      count: { type: "string", default: "60000" },
+      seed: { type: "string", default: "1" },
+    },
+  })
+  const count = wholeNumber(values.count, "--count")
+  const seed = wholeNumber(values.seed, "--seed")
+  const concepts = loadConcepts()
+  const named = new Set(concepts.map(({ id }) => id))
+  const cache = join(values.out, "..")
+  const rendered = await loadSprites(cache, (set, n) => console.log(`Rendered ${n} drawings of ${set}.`))
+  const sprites = rendered.filter(({ concept }) => named.has(concept))
+  writeDrawings(join(cache, "drawings"), sprites)
+  const started = performance.now()
+  writeDataset(values.out, sprites, usesOf(concepts, commonCount), captionerOf(concepts), { count, seed })
+  const seconds = (performance.now() - started) / 1000
+  console.log(
+    `Wrote ${count} pictures from ${sprites.length} drawings to ${values.out} in ${seconds.toFixed(1)} s.`,
+  )
+}
+
+main().catch((error: unknown) => {
+  console.error(messageOf(error))
+  process.exitCode = error instanceof UsageError ? 2 : 1
+})

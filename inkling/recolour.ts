@@ -4,6 +4,8 @@ export interface ColourProfile {
   readonly hue: number
   /** Whether one hue fills the drawing, so that painting that hue another colour gives the same thing in that colour. */
   readonly singleHue: boolean
+  /** Share of what is visible that has that hue, 0 to 1. */
+  readonly share: number
   /** Luma (0 to 255) of the pixels that have that hue; what recolouring maps to the target colour itself. */
   readonly luma: number
 }
@@ -29,11 +31,11 @@ export const paints = {
 /** A colour word of {@link paints}. */
 export type PaintName = keyof typeof paints
 
-/** The colour of a background: black as it is, every other paint half way to white, so that things stand out from it. */
+/** The colour of a background: black as it is, every other paint a quarter of the way to white, so that things stand out from it. */
 export function groundOf(name: PaintName): Rgb {
   const paint: Rgb = paints[name]
   if (name === "black") return paint
-  const [r, g, b] = paint.map((c) => Math.round(c + (255 - c) * 0.42))
+  const [r, g, b] = paint.map((c) => Math.round(c + (255 - c) * 0.25))
   return [r, g, b]
 }
 
@@ -97,7 +99,12 @@ export function colourProfile(rgba: Uint8Array): ColourProfile {
     luma += weight * lumaOf(rgba[i], rgba[i + 1], rgba[i + 2])
   }
   const singleHue = most > 0 && covered > leastShare * visible && covered > leastShareOfHued * hued
-  return { hue, singleHue, luma: covered > 0 ? luma / covered : 0 }
+  return {
+    hue,
+    singleHue,
+    share: visible > 0 ? covered / visible : 0,
+    luma: covered > 0 ? luma / covered : 0,
+  }
 }
 
 /** How much of a pixel belongs to the main hue, 0 to 1. */

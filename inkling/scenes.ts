@@ -6,6 +6,7 @@ import { between, pick, shuffle } from "./random.ts"
 import type { PaintName, Rgb } from "./recolour.ts"
 import { groundOf, paints, recolour } from "./recolour.ts"
 import type { Sprite } from "./sprites.ts"
+import { hasSkin } from "./sprites.ts"
 
 /** What a picture is about. */
 export type Kind = "plain" | "background" | "recoloured" | "counted" | "related"
@@ -91,10 +92,18 @@ export function decksFrom(
   return {
     plain: deck(() => true),
     background: deck(() => true),
-    recoloured: deck((sprite) => sprite.singleHue && use(sprite.concept).paintable),
+    recoloured: deck((sprite) => isRepaintable(sprite) && use(sprite.concept).paintable),
     counted: deck(countable),
     related: deck(countable),
   }
+}
+
+/**
+ * Whether painting the main hue paints the thing. A person's main hue is the skin or the hair, and the clothes would stay as
+ * they were; a hand is all skin.
+ */
+function isRepaintable({ concept, singleHue, share }: Sprite): boolean {
+  return singleHue && (!hasSkin(concept) || share > 0.8)
 }
 
 const paintNames = Object.keys(paints) as PaintName[]

@@ -41,6 +41,12 @@ export function isLeftOut(concept: string): boolean {
   return /-200d-(2640|2642|27a1)\b/.test(concept) || /^u1f46[89]-200d/.test(concept) || concept === "u20e3"
 }
 
+/** Whether the concept comes in skin tones: people and their hands. */
+export function hasSkin(concept: string): boolean {
+  const first = Number.parseInt(concept.slice(1), 16)
+  return /\p{Emoji_Modifier_Base}/u.test(String.fromCodePoint(first))
+}
+
 function visibleBox(rgba: Uint8Array): [number, number, number, number] {
   let [left, top, right, bottom] = [spriteSize, spriteSize, 0, 0]
   for (let y = 0; y < spriteSize; y++)
