@@ -78,16 +78,16 @@ function countPairs(words: readonly Word[], tokens: readonly string[], vocabSize
     Math.floor(pair / vocabSize),
     pair % vocabSize,
   ]
-  const text = (pair: number) =>
-    sides(pair)
-      .map((id) => tokens[id])
-      .join(" ")
   const counts = new Map<number, number>()
   /** The words that have a pair, and perhaps some that had it once. */
   const wordsWith = new Map<number, Set<Word>>()
   const waiting: Candidate[] = []
-  const isBetter = (a: Candidate, b: Candidate) =>
-    a.count > b.count || (a.count === b.count && a.pair !== b.pair && text(a.pair) < text(b.pair))
+  const isBetter = (a: Candidate, b: Candidate) => {
+    if (a.count !== b.count) return a.count > b.count
+    const [leftA, rightA] = sides(a.pair)
+    const [leftB, rightB] = sides(b.pair)
+    return leftA === leftB ? tokens[rightA] < tokens[rightB] : tokens[leftA] < tokens[leftB]
+  }
 
   const tally = (word: Word, times: number, changes: Map<number, number>) => {
     for (let place = 0; place + 1 < word.ids.length; place++) {
