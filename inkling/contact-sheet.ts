@@ -24,8 +24,7 @@ const { values } = parseArgs({
 const { data } = readBytesTensor(join(values.data, "images.safetensors"), "pixels")
 
 interface Line {
-  readonly en: string
-  readonly zh: string
+  readonly captions: readonly string[]
   readonly set: string
   readonly kind: string
 }
@@ -42,12 +41,12 @@ const rowBytes = canvasSize * 3
 const sheet = new Uint8Array(rows * columns * canvasSize * rowBytes)
 for (let cell = 0; cell < rows * columns; cell++) {
   const [row, column] = [Math.floor(cell / columns), cell % columns]
-  const { index, en, zh, set } = pick(random, samples)
+  const { index, captions, set } = pick(random, samples)
   for (let y = 0; y < canvasSize; y++) {
     const from = (index * canvasSize + y) * rowBytes
     sheet.set(data.subarray(from, from + rowBytes), ((row * canvasSize + y) * columns + column) * rowBytes)
   }
-  process.stdout.write(`${row + 1},${column + 1}  ${texts.join("  |  ")}  (${set})\n`)
+  process.stdout.write(`${row + 1},${column + 1}  ${captions.join("  |  ")}  (${set})\n`)
 }
 await sharp(sheet, { raw: { width: columns * canvasSize, height: rows * canvasSize, channels: 3 } })
   .png()
