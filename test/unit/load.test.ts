@@ -1,0 +1,115 @@
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterEach, beforeEach, describe, expect, test } from "vitest"
+import { FormatError, LimnError, UsageError } from "../../src/ground/errors.ts"
+import { load } from "../../src/pipelines/load.ts"
+import { goldenFolder } from "./golden.ts"
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "limn-load-"))
+  cpSync(join(goldenFolder, "pipeline/model"), folder, { recursive: true })
+})
+afterEach(() => rmSync(folder, { recursive: true }))
+
+/** Changes keys of a JSON file of the model. */
+function edit(file: string, keys: Record<string, unknown>): void {
+  const path = join(folder, file)
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...keys }))
+}
+
+const refuses = async (kind: typeof LimnError, message: string | RegExp) => {
+  const loading = load(folder, { device: "cpu" })
+  await expect(loading).rejects.toThrow(kind)
+  await expect(loading).rejects.toThrow(message)
+}
+
+test("load reads a folder's configurations and no weight", async () => {
+  const model = await load(folder, { device: "cpu" })
+  expect(model).toMatchObject({
+    path: folder,
+    device: "cpu",
+    precision: "fp32",
+    latentPixels: 8,
+    size: [64, 64],
+    textConfig: { hiddenSize: 24 },
+    unetConfig: { blockOutChannels: [8, 16, 16] },
+    vaeConfig: { latentChannels: 4 },
+    schedulerConfig: { _class_name: "PNDMScheduler" },
+    tokenizer: { maxLength: 77 },
+  })
+  await model.close()
+})
+
+describe("load says in one sentence what is wrong with", () => {
+  test.each([
+    ["no/such/folder", "There is no model at no/such/folder; give the folder of one in diffusers' layout."],
+    [
+      "CompVis/stable-diffusion-v1-4",
+      "limn cannot fetch models by their Hub name yet; download it and give its folder.",
+    ],
+  ])("the path %s", async (path, message) => {
+    await expect(load(path)).rejects.toThrow(UsageError)
+    await expect(load(path)).rejects.toThrow(message)
+  })
+  test("a folder of something else", async () => {
+    rmSync(join(folder, "model_index.json"))
+    await refuses(
+      UsageError,
+      "has no model_index.json; give the folder of a whole model in diffusers' layout.",
+    )
+  })
+  test("an index that is no object", async () => {
+    writeFileSync(join(folder, "model_index.json"), "3")
+    await refuses(FormatError, "model_index.json is not a JSON object; fetch it again.")
+  })
+  test("a model of another family", async () => {
+    edit("model_index.json", { text_encoder_2: ["transformers", "CLIPTextModelWithProjection"] })
+    await refuses(
+      LimnError,
+      /describes a model of .*text_encoder_2.*; limn runs the Stable Diffusion 1.x family so far/,
+    )
+  })
+  test("a part that is missing from the index", async () => {
+    edit("model_index.json", { vae: [null, null] })
+    await refuses(LimnError, /describes a model of .*; limn runs the Stable Diffusion 1.x family so far/)
+  })
+  test("a part that is missing from the folder", async () => {
+    rmSync(join(folder, "unet"), { recursive: true })
+    await refuses(LimnError, /There is no .*unet.config\.json/)
+  })
+  test("a tokenizer without its vocabulary", async () => {
+    rmSync(join(folder, "tokenizer/vocab.json"))
+    await refuses(LimnError, /Cannot read .*vocab\.json/)
+  })
+  test("a unet of another width than its config.json", async () => {
+    edit("unet/config.json", { block_out_channels: [8, 16, 24] })
+    await refuses(FormatError, /unet/)
+  })
+  test("parts of different models", async () => {
+    cpSync(join(goldenFolder, "clip-text/one-head-one-layer"), join(folder, "text_encoder"), {
+      recursive: true,
+    })
+    await refuses(FormatError, "reads text 24 wide, and its text_encoder gives 16; use parts of one model.")
+  })
+  test("an inpainting unet", async () => {
+    cpSync(join(goldenFolder, "unet/nine-channels"), join(folder, "unet"), { recursive: true })
+    edit("unet/config.json", { encoder_hid_dim: 24, encoder_hid_dim_type: "text_proj" })
+    await refuses(
+      LimnError,
+      "takes 9 channels and gives 4, and its vae has 4; limn cannot make pictures from text",
+    )
+  })
+  test("a tokenizer of more words than the text encoder knows", async () => {
+    const vocab = JSON.parse(readFileSync(join(folder, "tokenizer/vocab.json"), "utf8"))
+    edit("tokenizer/vocab.json", { more: Object.keys(vocab).length })
+    await refuses(FormatError, /has \d+ ids in rows of 77, too many for its text_encoder/)
+  })
+  test("a file in place of a folder", async () => {
+    const file = join(folder, "model_index.json")
+    await expect(load(file)).rejects.toThrow(UsageError)
+    mkdirSync(join(folder, "empty"))
+    await expect(load(join(folder, "empty"))).rejects.toThrow("has no model_index.json")
+  })
+})
