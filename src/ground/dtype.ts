@@ -31,6 +31,7 @@ export const arrayOf: { readonly [D in DType]: ArrayMaker<DTypeArrays[D]> } = {
   bool: Uint8Array,
 }
 
+/** Bytes that one element takes in memory and in files. */
 export function bytesPerElement(dtype: DType): number {
   return arrayOf[dtype].BYTES_PER_ELEMENT
 }

@@ -8,6 +8,7 @@ export function sizeOf(shape: Shape): number {
   return n
 }
 
+/** Whether two shapes agree in every axis. */
 export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((d, i) => d === b[i])
 }

@@ -36,6 +36,7 @@ export function int64(shape: Shape, values: ArrayLike<number>): Tensor<"int64"> 
   return tensor("int64", shape, BigInt64Array.from(Array.from(values, (v) => BigInt(v))))
 }
 
+/** A tensor of zeros. */
 export function zeros<D extends DType>(dtype: D, shape: Shape): Tensor<D> {
   return { dtype, shape, data: new arrayOf[dtype](sizeOf(shape)) }
 }

@@ -12,6 +12,7 @@ export interface CaptionIds {
   readonly empty: Int32Array
 }
 
+/** Tokenizes every caption of a dataset, padded as the text encoder reads them. */
 export function tokenizeCaptions(images: CaptionedImages, tokenizer: Tokenizer): CaptionIds {
   const length = tokenizer.maxLength
   const starts = new Int32Array(images.count + 1)

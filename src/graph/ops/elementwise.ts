@@ -39,10 +39,12 @@ export function shift(x: Value, offset: number): Value {
   return add(x, scalar(offset, x))
 }
 
+/** -x. */
 export function neg(x: Value): Value {
   return node("neg", [x], {})
 }
 
+/** e to the power of x. */
 export function exp(x: Value): Value {
   return node("exp", [x], {})
 }
@@ -52,22 +54,27 @@ export function log(x: Value): Value {
   return node("log", [x], {})
 }
 
+/** Square root; NaN below 0. */
 export function sqrt(x: Value): Value {
   return node("sqrt", [x], {})
 }
 
+/** Sine of x in radians. */
 export function sin(x: Value): Value {
   return node("sin", [x], {})
 }
 
+/** Cosine of x in radians. */
 export function cos(x: Value): Value {
   return node("cos", [x], {})
 }
 
+/** Hyperbolic tangent. */
 export function tanh(x: Value): Value {
   return node("tanh", [x], {})
 }
 
+/** The error function, as in the exact GELU. */
 export function erf(x: Value): Value {
   return node("erf", [x], {})
 }

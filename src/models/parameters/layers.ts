@@ -2,10 +2,12 @@ import type { Shape } from "../../ground/shape.ts"
 import { sizeOf } from "../../ground/shape.ts"
 import type { Module, ModuleList, Parameter } from "./module.ts"
 
+/** A parameter that begins at one value everywhere. */
 export function constant(shape: Shape, value: number): Parameter {
   return { shape, init: { kind: "constant", value } }
 }
 
+/** A parameter that begins at draws from N(0, std squared). */
 export function normal(shape: Shape, std: number): Parameter {
   return { shape, init: { kind: "normal", std } }
 }
