@@ -1,0 +1,67 @@
+import { asNoun } from "./chinese.ts"
+import type { Concept, Language } from "./concepts.ts"
+import { asObject } from "./english.ts"
+
+/** One picture to draw. */
+export interface Order {
+  readonly prompt: string
+  readonly seed: number
+}
+
+/** How the measure asks for one thing: two ways in each language, named as in its report. */
+export const templates: Readonly<Record<Language, readonly ((concept: Concept) => string)[]>> = {
+  en: [object, (concept) => `a sticker of ${object(concept)}`],
+  zh: [noun, (concept) => `${noun(concept)}贴纸`],
+}
+
+/** "a red heart", "bread", "the sun": nothing is left to chance. */
+function object({ en }: Concept): string {
+  return asObject(en, en, () => 0)
+}
+
+function noun({ zh, en }: Concept): string {
+  return asNoun(zh, en)
+}
+
+/** The contact sheet: things as they are, painted, on a ground, counted and beside each other, in both languages. */
+export const sheetOrders: readonly Order[] = [
+  "a red heart",
+  "a cat face",
+  "a slice of pizza",
+  "a smiling face with sunglasses",
+  "a rocket",
+  "a snowman",
+  "a blue apple",
+  "a purple fox",
+  "a panda on a yellow background",
+  "three stars",
+  "a cat to the left of an apple",
+  "a sun above a house",
+
+  "向日葵",
+  "一只企鹅",
+  "彩虹",
+  "汉堡",
+  "蝴蝶贴纸",
+  "大哭",
+  "蓝色的草莓",
+  "绿色的心",
+  "粉色背景上的章鱼",
+  "两只青蛙",
+  "苹果左边的猫",
+  "树在狗的右边",
+].map((prompt, i) => ({ prompt, seed: i + 1 }))
+
+/** The strip at the top of the README. Its seeds were chosen by eye. */
+export const heroOrders: readonly Order[] = [
+  { prompt: "a red heart", seed: 1 },
+  { prompt: "a cat face", seed: 1 },
+  { prompt: "向日葵", seed: 1 },
+  { prompt: "a rocket", seed: 1 },
+  { prompt: "汉堡", seed: 1 },
+  { prompt: "a blue apple", seed: 1 },
+  { prompt: "一只企鹅", seed: 1 },
+  { prompt: "彩虹", seed: 1 },
+  { prompt: "a smiling face with sunglasses", seed: 1 },
+  { prompt: "三颗星星", seed: 1 },
+]
