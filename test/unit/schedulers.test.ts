@@ -5,10 +5,7 @@ import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32 } from "../../src/ground/tensor.ts"
-import { betaQuantile } from "../../src/schedulers/beta-quantile.ts"
 import { alphasCumprod } from "../../src/schedulers/noise-schedule.ts"
-import type { Prediction } from "../../src/schedulers/prediction.ts"
-import { levelsAt, noised, predictEpsilon, predictX0, velocity } from "../../src/schedulers/prediction.ts"
 import type { Scheduler, StepOptions } from "../../src/schedulers/scheduler.ts"
 import { schedulerFromConfig, schedulerNames } from "../../src/schedulers/scheduler.ts"
 
@@ -353,71 +350,6 @@ describe("names and configurations", () => {
     scheduler.setTimesteps(4)
     const x = float32([1], [1])
     expect(() => scheduler.step(x, 750, x, cpuGenerator(0), { eta: 1.5 })).toThrow("choose it from 0 to 1")
-  })
-})
-
-describe("the pieces that training uses", () => {
-  // diffusers' tables of Stable Diffusion and Kolors.
-  test.each([
-    [{ ...sd }, { 0: 0.999149978, 1: 0.998296022, 981: 0.0057754959, 999: 0.00466009509 }],
-    [
-      { ...sd, beta_end: 0.014, num_train_timesteps: 1100 },
-      { 1: 0.998295963, 1079: 0.00156214018, 1099: 0.00118265406 },
-    ],
-  ])("alphasCumprod of %o", (config, expected) => {
-    const products = alphasCumprod(config)
-    for (const [t, value] of Object.entries(expected))
-      expect(Math.abs(products[Number(t)] / value - 1)).toBeLessThan(1e-7)
-  })
-
-  test.each<Prediction>(["epsilon", "sample", "v_prediction", "flow_prediction"])(
-    "%s gives x0 and noise",
-    (prediction) => {
-      const random = cpuGenerator(21)
-      const [x0, noise] = [random.randn([3, 7]), random.randn([3, 7])]
-      const levels =
-        prediction === "flow_prediction"
-          ? [0.2, 0.5, 0.9].map((sigma) => ({ alpha: 1 - sigma, sigma }))
-          : levelsAt(alphasCumprod(sd), [3, 500, 999])
-      const sample = noised(x0, noise, levels)
-      const outputs = {
-        epsilon: noise,
-        sample: x0,
-        v_prediction: velocity(x0, noise, levels),
-        flow_prediction: float32(
-          [3, 7],
-          noise.data.map((n, i) => n - x0.data[i]),
-        ),
-      }
-      expectClose(predictX0(prediction, outputs[prediction], sample, levels).data, x0.data, 3e-5)
-      expectClose(predictEpsilon(prediction, outputs[prediction], sample, levels).data, noise.data, 3e-5)
-    },
-  )
-
-  test("timesteps outside the table are refused", () => {
-    const products = alphasCumprod(sd)
-    for (const t of [-1, 1000, 0.5]) expect(() => levelsAt(products, [t])).toThrow(UsageError)
-  })
-
-  // scipy.stats.beta.ppf(p, 0.6, 0.6)
-  test.each([
-    [0, 0],
-    [1e-9, 1.85588246249141e-15],
-    [0.001, 1.855873851745199e-5],
-    [0.1, 0.03958440558878085],
-    [0.25, 0.17568037865269498],
-    [0.5, 0.5],
-    [0.7, 0.7659829961247643],
-    [0.95, 0.9874455431263885],
-    [0.9999, 0.9999996001622842],
-    [1, 1],
-  ])("the Beta(0.6, 0.6) quantile of %d", (p, expected) => {
-    expect(Math.abs(betaQuantile(p, 0.6) - expected)).toBeLessThanOrEqual(1e-14 * Math.max(expected, 0.01))
-  })
-
-  test("the Beta quantile of other shapes", () => {
-    expect(betaQuantile(0.3, 2.5)).toBeCloseTo(0.3786479422654176, 13)
-    expect(betaQuantile(0.3, 1)).toBeCloseTo(0.3, 13)
   })
 })
 

@@ -1,0 +1,138 @@
+import { fileURLToPath } from "node:url"
+import { peakMemoryBytes } from "#platform"
+import { UsageError } from "../ground/errors.ts"
+import type { DenoiseStep } from "../pipelines/denoise.ts"
+import type { Image } from "../pipelines/image.ts"
+import { load } from "../pipelines/load.ts"
+import type { TextToImageOptions, TextToImageResult, Timings } from "../pipelines/text-to-image.ts"
+import { textToImage } from "../pipelines/text-to-image.ts"
+import { formatDuration } from "./format.ts"
+import { interruption } from "./interruption.ts"
+import { openPlace, shownPath } from "./places.ts"
+import { previewKind, previewText } from "./preview.ts"
+import { progressOn } from "./progress.ts"
+import { readPrompts } from "./prompts.ts"
+
+/** What `limn [PROMPT...]` can be told. */
+export interface GenerateOptions {
+  readonly model?: string
+  readonly out?: string
+  readonly negative?: string
+  readonly seed?: number | bigint
+  readonly steps?: number
+  readonly guidance?: number
+  readonly width?: number
+  readonly height?: number
+  readonly scheduler?: string
+  readonly images?: number
+  readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
+  readonly precision?: "auto" | "fp32" | "fp16"
+  readonly json?: boolean
+  readonly quiet?: boolean
+}
+
+/** The model that comes with limn, seen from `src/cli` as from `dist/cli`. */
+const inkling = fileURLToPath(new URL("../../models/inkling", import.meta.url))
+
+/** A step takes seconds on large models; Ctrl-C does not wait that long. */
+const PATIENCE_MS = 300
+
+/** Draws every prompt as many times as asked, one picture after the other, each written as soon as it is there. */
+export async function generate(words: readonly string[], options: GenerateOptions): Promise<void> {
+  const { images = 1, json = false, quiet = false } = options
+  if (!Number.isInteger(images) || images < 1)
+    throw new UsageError(`--images is ${images}; give a whole number from 1 on.`)
+  const prompts = await readPrompts(words)
+  const count = prompts.length * images
+  const place = openPlace(options.out, count)
+  const progress = progressOn(process.stderr, { quiet })
+  const stop = interruption(() => {
+    progress.clear()
+    return PATIENCE_MS
+  })
+
+  const done: Done[] = []
+  try {
+    progress.show({ label: "loading" })
+    const model = await load(options.model ?? inkling, options)
+    const firstSeed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]
+    const onStep = ({ step, steps }: DenoiseStep) => {
+      const label = count === 1 ? "drawing" : `drawing ${done.length + 1} of ${count}`
+      const note = step === steps ? "decoding" : undefined
+      progress.show({ label, done: done.length * steps + step, total: count * steps, note })
+    }
+    for (const prompt of prompts)
+      for (let i = 0; i < images; i++) {
+        const seed = seedAfter(firstSeed, i)
+        const { signal } = stop
+        const result = await textToImage(model, { ...optionsOf(options), prompt, seed, signal, onStep })
+        const path = place.next(prompt, seed)
+        await stop.protect(() => result.image.save(path))
+        const { settings, timings, warnings } = result
+        done.push({ file: shownPath(path), seed, settings, timings, warnings })
+        progress.clear()
+        if (!json && !quiet) printPicture(done[done.length - 1], result.image)
+      }
+    if (json) console.log(JSON.stringify(summary(model.loadMs, prompts, images, done), bigintAsText, 2))
+  } catch (error) {
+    progress.clear()
+    if (stop.signal.aborted) return stop.end()
+    throw error
+  }
+}
+
+/** A picture that was drawn and written, without its pixels. */
+interface Done extends Pick<TextToImageResult, "settings" | "timings" | "warnings"> {
+  readonly file: string
+  readonly seed: number | bigint
+}
+
+function optionsOf(options: GenerateOptions): Omit<TextToImageOptions, "prompt"> {
+  const { negative, steps, guidance, width, height, scheduler } = options
+  return { negativePrompt: negative, steps, guidanceScale: guidance, width, height, scheduler }
+}
+
+/** Each picture of a prompt has a seed of its own, which makes it again alone. */
+function seedAfter(first: number | bigint, count: number): number | bigint {
+  const seed = (BigInt(first) + BigInt(count)) % 2n ** 64n
+  return seed <= Number.MAX_SAFE_INTEGER ? Number(seed) : seed
+}
+
+function printPicture({ file, seed, settings, timings, warnings }: Done, image: Image): void {
+  for (const warning of warnings) process.stderr.write(`limn: ${warning}\n`)
+  const { stdout } = process
+  if (!stdout.isTTY) return void stdout.write(`${file}\n`)
+  const kind = previewKind(process.env, stdout.getColorDepth())
+  if (kind !== undefined) stdout.write(previewText(image.pixels, image.toPng(), kind, stdout.columns))
+  const time = formatDuration(Object.values(timings).reduce((sum, ms) => sum + ms, 0))
+  const { width, height, steps } = settings
+  stdout.write(`${file}  ${width}x${height}, ${steps} steps, seed ${seed}, ${time}\n`)
+}
+
+/** What `--json` prints. Times are milliseconds over all pictures; settings are those of `textToImage`. */
+function summary(loadMs: number, prompts: readonly string[], images: number, done: readonly Done[]) {
+  const total = (part: keyof Timings) => done.reduce((sum, { timings }) => sum + timings[part], 0)
+  const [{ seed, settings }] = done
+  return {
+    files: done.map(({ file }) => file),
+    seeds: done.map(({ seed }) => seed),
+    ...settings,
+    seed,
+    prompt: prompts,
+    negativePrompt: prompts.map(() => settings.negativePrompt[0]),
+    imagesPerPrompt: images,
+    timings: {
+      load: loadMs + total("load"),
+      encode: total("encode"),
+      denoise: total("denoise"),
+      decode: total("decode"),
+    },
+    peakMemoryBytes: peakMemoryBytes(),
+    warnings: [...new Set(done.flatMap(({ warnings }) => warnings))],
+  }
+}
+
+/** JSON has no exact numbers above 2^53, where seeds may lie. */
+function bigintAsText(_: string, value: unknown): unknown {
+  return typeof value === "bigint" ? String(value) : value
+}

@@ -1,0 +1,43 @@
+import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs"
+import { join } from "node:path"
+import { UsageError } from "../ground/errors.ts"
+import type { Description } from "./description.ts"
+import { describeModel } from "./info-model.ts"
+import { describePicture } from "./info-picture.ts"
+import { describeSafetensors } from "./info-safetensors.ts"
+
+/** Says what a model's folder, a safetensors file or a picture holds. Throws a UsageError for anything else. */
+export async function info(path: string, { json = false }: { readonly json?: boolean }): Promise<void> {
+  const description = await describe(path)
+  console.log(json ? JSON.stringify(description.json, null, 2) : description.text)
+}
+
+async function describe(path: string): Promise<Description> {
+  const stats = statSync(path, { throwIfNoEntry: false })
+  if (stats === undefined)
+    throw new UsageError(
+      `There is no ${path}; give a model's folder, a .safetensors file or a .png file that is here.`,
+    )
+  if (stats.isDirectory()) {
+    if (["model_index.json", "config.json"].some((name) => existsSync(join(path, name))))
+      return describeModel(path)
+    throw new UsageError(
+      `${path} has neither model_index.json nor config.json; give the folder of a model or of one of its parts.`,
+    )
+  }
+  if (isPng(path)) return describePicture(path)
+  if (/\.safetensors$/i.test(path)) return describeSafetensors(path)
+  throw new UsageError(`${path} is neither a PNG picture nor a .safetensors file, and limn reads no others.`)
+}
+
+/** By its first bytes: pictures are often renamed. */
+function isPng(path: string): boolean {
+  const file = openSync(path, "r")
+  try {
+    const start = Buffer.alloc(4)
+    readSync(file, start)
+    return start.equals(Buffer.from([0x89, 0x50, 0x4e, 0x47]))
+  } finally {
+    closeSync(file)
+  }
+}

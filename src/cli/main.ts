@@ -1,0 +1,133 @@
+import { readFileSync } from "node:fs"
+import { Command, CommanderError, Option } from "commander"
+import { LimnError, messageOf, UsageError } from "../ground/errors.ts"
+import { choiceOption, numberOption, seedOption } from "./options.ts"
+
+// Commands are imported when they run: the help shows at once.
+
+const examples = `
+Examples:
+  limn "a red heart"
+  limn "一颗红心" --seed 7 --out pictures/
+  limn "three stars" "a cat left of an apple" --images 4
+  limn "a paper boat" --model stable-diffusion-v1-4 --scheduler "DPM++ 2M Karras"
+  limn --json < prompts.txt
+  limn info red-heart-7.png
+
+Words without quotes make one prompt; of several quoted prompts, each makes a
+picture. Pictures are named after their prompts and seeds and never replace
+others; only a file that --out names is replaced.
+`
+
+/** The command line: what can be said, and which command answers. */
+function program(): Command {
+  const limn = new Command("limn")
+    .description("Draws pictures from text, on this machine.")
+    .usage("[options] <prompt...>")
+    .argument("[prompt...]", "what to draw; without it, each line of standard input")
+    .option("--model <folder>", "a model in diffusers' layout (default: Inkling)")
+    .option("--out <path>", "a .png file, or a folder (default: this one)")
+    .option("--negative <text>", "what the picture should not be like")
+    .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))
+    .addOption(numberOption("--steps <n>", "steps from noise to picture (default: the model's)"))
+    .addOption(numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's)"))
+    .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
+    .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
+    .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")
+    .addOption(numberOption("--images <n>", "pictures of each prompt (default: 1)"))
+    .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
+    .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
+    .option("--json", "print one JSON object and nothing else")
+    .option("--quiet", "print nothing but errors")
+    .addOption(debugOption())
+    .version(version(), "--version", "print limn's version")
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .configureHelp({ subcommandTerm: (command) => `${command.name()} ${command.usage()}` })
+    .addHelpText("after", examples)
+    .action(async (prompts: string[], options) => {
+      const { generate } = await import("./generate.ts")
+      await generate(prompts, options)
+    })
+
+  limn
+    .command("info")
+    .usage("<path>")
+    .description("say what a model or a picture holds")
+    .argument("<path>", "a model's folder, a .safetensors file, or a .png file")
+    .option("--json", "print one JSON object, with every tensor")
+    .addOption(debugOption())
+    .action(async (path: string, options) => {
+      const { info } = await import("./info.ts")
+      await info(path, options)
+    })
+
+  limn
+    .command("train")
+    .usage("<config>")
+    .description("train a model, or resume")
+    .argument("<config>", "a JSON file: what to learn, from which pictures")
+    .addOption(debugOption())
+    .action(async (config: string) => {
+      const { train } = await import("./train.ts")
+      await train(config)
+    })
+
+  for (const command of [limn, ...limn.commands])
+    command
+      .helpOption("--help", "print this")
+      // Its errors are thrown, to be printed like all others.
+      .exitOverride()
+      .configureOutput({ writeErr: () => {} })
+  return limn
+}
+
+function debugOption(): Option {
+  return new Option("--debug", "print where in limn an error happened")
+}
+
+function version(): string {
+  const json: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))
+  return (json as { version: string }).version
+}
+
+/** Runs the command line; errors become one sentence and an exit code. */
+async function main(args: readonly string[]): Promise<void> {
+  // Whoever reads our output may stop early, as `head` does.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error
+    process.exit()
+  })
+  try {
+    await program().parseAsync(args, { from: "user" })
+  } catch (error) {
+    report(error, args)
+  }
+}
+
+function report(thrown: unknown, args: readonly string[]): void {
+  const error = thrown instanceof CommanderError ? usageError(thrown, args) : thrown
+  if (error === undefined) return
+  process.exitCode = error instanceof UsageError ? 2 : 1
+  const unexpected = error instanceof LimnError ? "" : "An error that limn did not foresee: "
+  process.stderr.write(`limn: ${unexpected}${messageOf(error)}\n`)
+  if (args.includes("--debug") && error instanceof Error) process.stderr.write(`${stackOf(error)}\n`)
+}
+
+/** Commander's complaint as one of ours; undefined for help and the version, which it throws too. */
+function usageError(error: CommanderError, args: readonly string[]): UsageError | undefined {
+  if (error.exitCode === 0) return undefined
+  if (error.code === "commander.excessArguments" || error.code === "commander.missingArgument")
+    return new UsageError(
+      `The command ${args[0]} takes one path; to draw these words, put them in quotes with others, as in limn "a ${args.join(" ")}".`,
+    )
+  const [first, ...rest] = error.message.replace(/^error: /, "").split("\n")
+  return new UsageError(`${first[0].toUpperCase()}${first.slice(1)}; ${rest.join(" ") || "see limn --help"}.`)
+}
+
+function stackOf(error: Error): string {
+  const cause = error.cause instanceof Error ? `\ncaused by ${stackOf(error.cause)}` : ""
+  return `${error.stack ?? error.message}${cause}`
+}
+
+await main(process.argv.slice(2))

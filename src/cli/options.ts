@@ -1,0 +1,38 @@
+import { Option } from "commander"
+import { UsageError } from "../ground/errors.ts"
+import { parseSeed } from "../ground/random/seed.ts"
+
+/** An option whose value is a number. Which numbers make sense is for the command to say. */
+export function numberOption(flags: string, description: string): Option {
+  return parsed(flags, description, (text, flag) => {
+    const value = Number(text)
+    if (text.trim() === "" || Number.isNaN(value)) throw wrong(flag, text, "give a number")
+    return value
+  })
+}
+
+/** An option whose value is a seed: a number, or a bigint where numbers are not exact. */
+export function seedOption(flags: string, description: string): Option {
+  return parsed(flags, description, (text, flag) => {
+    if (!/^\d+$/.test(text)) throw wrong(flag, text, "give a whole number from 0 to 2^64 - 1")
+    const seed = parseSeed(BigInt(text))
+    return seed <= Number.MAX_SAFE_INTEGER ? Number(seed) : seed
+  })
+}
+
+/** An option whose value is one of some words, the first by default. */
+export function choiceOption(flags: string, words: readonly string[]): Option {
+  return parsed(flags, `${words.join(", ")} (default: ${words[0]})`, (text, flag) => {
+    if (!words.includes(text)) throw wrong(flag, text, `choose one of ${words.join(", ")}`)
+    return text
+  })
+}
+
+function parsed(flags: string, description: string, parse: (text: string, flag: string) => unknown): Option {
+  const option = new Option(flags, description)
+  return option.argParser((text) => parse(text, option.long ?? flags))
+}
+
+function wrong(flag: string, text: string, remedy: string): UsageError {
+  return new UsageError(`${flag} is ${JSON.stringify(text)}; ${remedy}.`)
+}

@@ -1,0 +1,94 @@
+import { formatDuration } from "./format.ts"
+
+/** One line at the bottom of the terminal that says how far a long work is. */
+export interface Progress {
+  /** Names what is being done now, and how much of it is done once that can be counted. */
+  show(state: ProgressState): void
+  /** Takes the line away, so that something else can be printed; the next `show` brings it back. */
+  clear(): void
+}
+
+/** What the line says. */
+export interface ProgressState {
+  readonly label: string
+  /** Of `total`; absent where there is nothing to count. */
+  readonly done?: number
+  readonly total?: number
+  /** More to say behind the count, such as a loss. */
+  readonly note?: string
+}
+
+/** How often the clock in the line moves on. */
+const TICK_MS = 200
+const MAX_BAR = 40
+const MIN_BAR = 5
+
+/** A line on a terminal; on anything else, nothing. */
+export function progressOn(stream: NodeJS.WriteStream, { quiet = false } = {}): Progress {
+  if (quiet || !stream.isTTY || process.env.TERM === "dumb") return { show() {}, clear() {} }
+  const pace = paceMeter()
+  let state: ProgressState | undefined
+  let since = performance.now()
+  let timer: NodeJS.Timeout | undefined
+
+  const draw = () => {
+    if (state === undefined) return
+    const now = performance.now()
+    const time = pace.remaining(state, now)
+    const line = progressText(state, time ?? now - since, time !== undefined, stream.columns)
+    stream.write(`\r\x1b[K${line}`)
+  }
+  return {
+    show(next) {
+      if (next.label !== state?.label) since = performance.now()
+      state = next
+      pace.see(next, performance.now())
+      // Never the reason that a process stays alive.
+      timer ??= setInterval(draw, TICK_MS).unref()
+      draw()
+    },
+    clear() {
+      clearInterval(timer)
+      timer = undefined
+      if (state !== undefined) stream.write("\r\x1b[K")
+      state = undefined
+    },
+  }
+}
+
+/** The line itself, never wider than the terminal. */
+export function progressText(state: ProgressState, ms: number, remains: boolean, columns: number): string {
+  const { label, done, total, note } = state
+  const time = formatDuration(ms)
+  if (done === undefined || total === undefined) return `${label}  ${time}`.slice(0, columns - 1)
+  const words = [`${done}/${total}`, note, remains ? `${time} left` : undefined]
+  const behind = words.filter((word) => word !== undefined).join("  ")
+  const room = Math.min(MAX_BAR, columns - 1 - label.length - behind.length - 4)
+  if (room < MIN_BAR) return `${label}  ${behind}`.slice(0, columns - 1)
+  return `${label}  ${barOf(done / total, room)}  ${behind}`
+}
+
+function barOf(share: number, width: number): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * width)
+  return "━".repeat(full) + "─".repeat(width - full)
+}
+
+/** Reckons with the pace since the first count that it saw of a work: what came before was preparation. */
+export function paceMeter() {
+  let first: { readonly done: number; readonly at: number; readonly total: number } | undefined
+  let last: { readonly done: number; readonly at: number } | undefined
+  return {
+    see({ done, total }: ProgressState, at: number): void {
+      if (done === undefined || total === undefined) return
+      if (first?.total !== total || done < (last?.done ?? 0)) first = { done, at, total }
+      last = { done, at }
+    },
+    /** Milliseconds left, the time since the last count taken off; undefined while that cannot be told. */
+    remaining({ done, total }: ProgressState, now: number): number | undefined {
+      if (done === undefined || total === undefined) return undefined
+      if (first === undefined || last === undefined || last.done <= first.done) return undefined
+      const each = (last.at - first.at) / (last.done - first.done)
+      return Math.max(0, each * (total - last.done) - (now - last.at))
+    },
+  }
+}
