@@ -71,7 +71,7 @@ interface Candidate {
   readonly count: number
 }
 
-/** How often each pair of neighbours comes up, kept up to date by looking only at the words that a merge changes. */
+/** How often each pair of neighbours comes up, kept up to date by looking only where a merge changes something. */
 function countPairs(words: readonly Word[], tokens: readonly string[], vocabSize: number) {
   const key = (left: number, right: number) => left * vocabSize + right
   const sides = (pair: number): [left: number, right: number] => [
@@ -89,28 +89,57 @@ function countPairs(words: readonly Word[], tokens: readonly string[], vocabSize
     return leftA === leftB ? tokens[rightA] < tokens[rightB] : tokens[leftA] < tokens[leftB]
   }
 
-  const tally = (word: Word, times: number, changes: Map<number, number>) => {
-    for (let place = 0; place + 1 < word.ids.length; place++) {
-      const pair = key(word.ids[place], word.ids[place + 1])
-      changes.set(pair, (changes.get(pair) ?? 0) + times)
-      if (times < 0) continue
-      const having = wordsWith.get(pair)
-      if (having) having.add(word)
-      else wordsWith.set(pair, new Set([word]))
-    }
+  let changes = new Map<number, number>()
+  const change = (left: number, right: number, times: number) => {
+    const pair = key(left, right)
+    changes.set(pair, (changes.get(pair) ?? 0) + times)
   }
-  const apply = (changes: Map<number, number>) => {
-    for (const [pair, change] of changes) {
-      if (change === 0) continue
-      const count = (counts.get(pair) ?? 0) + change
+  const appear = (left: number, right: number, word: Word) => {
+    change(left, right, word.count)
+    const having = wordsWith.get(key(left, right))
+    if (having) having.add(word)
+    else wordsWith.set(key(left, right), new Set([word]))
+  }
+  const applyChanges = () => {
+    for (const [pair, times] of changes) {
+      if (times === 0) continue
+      const count = (counts.get(pair) ?? 0) + times
       counts.set(pair, count)
       if (count >= 2) heapPush(waiting, { pair, count }, isBetter)
     }
+    changes = new Map()
   }
 
-  const changes = new Map<number, number>()
-  for (const word of words) tally(word, word.count, changes)
-  apply(changes)
+  function mergeIn(word: Word, left: number, right: number, joined: number): void {
+    const { ids, count } = word
+    const result: number[] = []
+    for (let place = 0; place < ids.length; place++) {
+      if (ids[place] !== left || ids[place + 1] !== right) {
+        result.push(ids[place])
+        continue
+      }
+      const before = result.at(-1)
+      const after = ids.at(place + 2)
+      change(left, right, -count)
+      if (before !== undefined) {
+        change(before, left, -count)
+        appear(before, joined, word)
+      }
+      if (after !== undefined) {
+        change(right, after, -count)
+        appear(joined, after, word)
+      }
+      result.push(joined)
+      place++
+    }
+    word.ids = result
+  }
+
+  for (const word of words) {
+    for (let place = 0; place + 1 < word.ids.length; place++)
+      appear(word.ids[place], word.ids[place + 1], word)
+  }
+  applyChanges()
 
   return {
     /** The most frequent pair, which is not offered again until its count changes. */
@@ -122,25 +151,9 @@ function countPairs(words: readonly Word[], tokens: readonly string[], vocabSize
     },
     /** Puts `joined` for the pair, from left to right, in every word that has it. */
     merge(left: number, right: number, joined: number): void {
-      const changes = new Map<number, number>()
-      for (const word of wordsWith.get(key(left, right)) ?? []) {
-        tally(word, -word.count, changes)
-        word.ids = joinPair(word.ids, left, right, joined)
-        tally(word, word.count, changes)
-      }
+      for (const word of wordsWith.get(key(left, right)) ?? []) mergeIn(word, left, right, joined)
       wordsWith.delete(key(left, right))
-      apply(changes)
+      applyChanges()
     },
   }
-}
-
-function joinPair(ids: readonly number[], left: number, right: number, joined: number): number[] {
-  const result: number[] = []
-  for (let place = 0; place < ids.length; place++) {
-    if (ids[place] === left && ids[place + 1] === right) {
-      result.push(joined)
-      place++
-    } else result.push(ids[place])
-  }
-  return result
 }

@@ -131,9 +131,9 @@ describe("any text", () => {
     ["Chinese", "红苹果".repeat(33_333)],
     ["marks", "!".repeat(100_000)],
   ])("takes a word of 100,000 characters in seconds: %s", (_, word) => {
-    const start = performance.now()
+    const start = process.cpuUsage()
     const ids = tokenizer.encode(word)
-    expect(performance.now() - start).toBeLessThan(5000)
+    expect(process.cpuUsage(start).user / 1e6).toBeLessThan(5)
     expect(tokenizer.decode(ids)).toBe(word)
   })
 
