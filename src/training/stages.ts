@@ -3,7 +3,7 @@ import { type StoredWeight, storedWeights } from "../graph/weights.ts"
 import { LimnError } from "../ground/errors.ts"
 import type { CpuGenerator } from "../ground/random/cpu-generator.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { float32, toHalf } from "../ground/tensor.ts"
+import { toHalf } from "../ground/tensor.ts"
 import { autoencoderConfig } from "../models/config/autoencoder.ts"
 import { clipTextConfig } from "../models/config/clip-text.ts"
 import { clipVisionConfig } from "../models/config/clip-vision.ts"
@@ -21,6 +21,7 @@ import type { Parameters } from "./adamw.ts"
 import { type CaptionIds, tokenizeCaptions } from "./caption-ids.ts"
 import type { TrainingConfig } from "./config.ts"
 import type { CaptionedImages } from "./dataset.ts"
+import { scaledLatents } from "./kept-latents.ts"
 import { deviation, encodeImages } from "./latents.ts"
 import { autoencoding } from "./objectives/autoencoding.ts"
 import { denoising } from "./objectives/denoising.ts"
@@ -138,7 +139,9 @@ async function denoiserStage(
   const captions = tokenizeCaptions(images, await openTokenizer(absolutePath(run.model, "tokenizer")))
   const schedule = await jsonOf(absolutePath(run.model, "scheduler", "scheduler_config.json"))
   const data = {
-    latents: await scaledLatents(run, images, onProgress),
+    latents: await scaledLatents(absolutePath(run.model, "vae"), run.output, images, (done) =>
+      onProgress("encoding pictures", done, images.count),
+    ),
     captions,
     textEncoder: await frozenTextEncoder(run, captions),
     alphasCumprod: alphasCumprod(schedule),
@@ -157,19 +160,6 @@ async function denoiserStage(
         halved(average),
       ),
   }
-}
-
-async function scaledLatents(run: TrainingConfig, images: CaptionedImages, onProgress: PreparationProgress) {
-  const vae = await openComponent(absolutePath(run.model, "vae"))
-  const config = autoencoderConfig(vae.config, vae.path)
-  const weights = componentWeights(vae, autoencoderParameters(config))()
-  const { shape, data } = await encodeImages(images, weights, config, {
-    onProgress: (done) => onProgress("encoding pictures", done, images.count),
-  })
-  return float32(
-    shape,
-    data.map((value) => value * config.scalingFactor),
-  )
 }
 
 async function frozenTextEncoder(run: TrainingConfig, captions: CaptionIds) {

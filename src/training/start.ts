@@ -7,7 +7,7 @@ import { type Tensor, tensor, toFloat32 } from "../ground/tensor.ts"
 import { checkParameters } from "../models/parameters/check.ts"
 import { initialize } from "../models/parameters/initialize.ts"
 import type { ParameterSpec } from "../models/parameters/module.ts"
-import { openComponent } from "../pipelines/component.ts"
+import { type Component, openComponent } from "../pipelines/component.ts"
 import type { Parameters } from "./adamw.ts"
 
 /**
@@ -21,7 +21,14 @@ export async function startParameters(
   random: CpuGenerator,
 ): Promise<Parameters> {
   if (from === "scratch") return initialize(specs, random)
-  const { tensors, path } = await openComponent(folder)
+  return readParameters(await openComponent(folder), specs)
+}
+
+/** All tensors of a component as float32. Throws a FormatError where it holds others than these. */
+export async function readParameters(
+  { tensors, path }: Component,
+  specs: readonly ParameterSpec[],
+): Promise<Parameters> {
   checkParameters(specs, tensors, path)
   const parameters = new Map<string, Tensor<"float32">>()
   for (const { name } of specs) parameters.set(name, toFloat32(await readWeight(tensors.get(name)!)))
