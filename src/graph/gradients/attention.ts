@@ -1,4 +1,4 @@
-import { add, matmul, mul, reduceSum, reshape, scale, softmax, sub, sumTo, transpose } from "../ops/index.ts"
+import { add, matmul, mul, reduceSum, reshape, softmax, sub, sumTo, transpose } from "../ops/index.ts"
 import type { Value } from "../value.ts"
 
 /**
@@ -12,7 +12,7 @@ export function attentionGradient(g: Value, { inputs, attributes }: Value<"atten
   const mask: Value | undefined = inputs[3]
   const gradient = splitHeads(g, heads)
 
-  const scores = scale(matmul(q, k, { transB: true }), factor)
+  const scores = matmul(q, k, { transB: true, scale: factor })
   const weights = softmax(mask ? add(scores, mask) : scores) // [B, heads, T, S]
   const weighted = mul(matmul(gradient, v, { transB: true }), weights)
   const gradScores = sub(weighted, mul(weights, reduceSum(weighted, [3], { keepDims: true })))

@@ -6,8 +6,8 @@ import type { Value } from "../value.ts"
  * A convolution's gradients.
  *   in x: stride 1 is a convolution of g with the weight flipped and its channels swapped, which runs twice as
  *         fast as the transposed convolution that other strides need;
- *   in w: matrix products of g with the picture's shifted copies (im2col), a multiple faster than the
- *         convolution with swapped axes that textbooks write.
+ *   in w: for each place of the kernel a matrix product of g with the picture shifted by that place, several times
+ *         as fast as the convolution with swapped axes that textbooks write.
  */
 export function convolutionGradient(g: Value, value: Value<"conv2d">): (Value | null)[] {
   const [x, w, bias] = value.inputs
@@ -21,14 +21,15 @@ function inputGradient(
   w: Value,
   { stride, padding }: Value<"conv2d">["attributes"],
 ): Value {
-  const [, , kh, kw] = w.shape
+  const [out, channels, kh, kw] = w.shape
   const [, , height, width] = x.shape
   const [top, left, bottom, right] = padding
   const flat = Math.max(top, bottom) < kh && Math.max(left, right) < kw
   if (stride === 1 && flat) {
-    const swapped = transpose(w, [1, 0, 2, 3])
-    const flipped = flip(flip(swapped, 2), 3)
-    return convolve(g, flipped, undefined, {
+    const places = transpose(reshape(w, [out, channels, kh * kw]), [2, 0, 1])
+    // Backwards through a kernel's places in reading order is both of its axes flipped.
+    const flipped = kh * kw === 1 ? places : slice(places, 0, kh * kw - 1, -1, -1)
+    return convolve(g, reshape(transpose(flipped, [2, 1, 0]), [channels, out, kh, kw]), undefined, {
       padding: [kh - 1 - top, kw - 1 - left, kh - 1 - bottom, kw - 1 - right],
     })
   }
@@ -38,10 +39,6 @@ function inputGradient(
     width - ((outWidth - 1) * stride - left - right + kw),
   ] as const
   return node("convTranspose2d", [g, w], { stride, padding, outputPadding })
-}
-
-function flip(x: Value, axis: number): Value {
-  return x.shape[axis] === 1 ? x : slice(x, axis, x.shape[axis] - 1, -1, -1)
 }
 
 function weightGradient(
@@ -56,15 +53,15 @@ function weightGradient(
   const rows = b * outHeight * outWidth
   // Channels last, so that each shifted copy moves whole runs of channels.
   const padded = pad(transpose(x, [0, 2, 3, 1]), [0, top, left, 0], [0, bottom, right, 0])
-  const shifted = Array.from({ length: kw }, (_, j) =>
-    slice(padded, 2, j, j + (outWidth - 1) * stride + 1, stride),
-  )
-  const columns = concat(shifted, 3) // [B, H, W', kw channels]
-  const gradients = reshape(transpose(g, [0, 2, 3, 1]), [rows, out])
-  const lines = Array.from({ length: kh }, (_, i) => {
-    const line = slice(columns, 1, i, i + (outHeight - 1) * stride + 1, stride)
-    const product = matmul(gradients, reshape(line, [rows, kw * channels]), { transA: true })
-    return reshape(product, [out, 1, kw, channels])
-  })
-  return transpose(concat(lines, 1), [0, 3, 1, 2])
+  const gradients = reshape(transpose(g, [1, 0, 2, 3]), [out, rows])
+  const products: Value[] = []
+  for (let i = 0; i < kh; i++) {
+    const lines = slice(padded, 1, i, i + (outHeight - 1) * stride + 1, stride)
+    for (let j = 0; j < kw; j++) {
+      const shifted = slice(lines, 2, j, j + (outWidth - 1) * stride + 1, stride)
+      products.push(matmul(gradients, reshape(shifted, [rows, channels])))
+    }
+  }
+  const places = reshape(concat(products, 1), [out, kh * kw, channels])
+  return reshape(transpose(places, [0, 2, 1]), w.shape)
 }
