@@ -21,22 +21,20 @@ export function build(outputs: Readonly<Record<string, Value>>): Graph {
   const names = new Map<Value, string>()
   const scopes = new Map<Value, string>()
   const taken = new Set<string>(Object.keys(outputs))
-  const counters = new Map<string, number>()
   for (const value of values) {
-    if (isOp(value, "input") || isOp(value, "weight")) {
-      const name = isOp(value, "input") ? value.attributes.name : (value as Value<"weight">).attributes.path
-      if (taken.has(name)) throw new LimnError(`Two values of the graph are named "${name}"; rename one.`)
-      taken.add(name)
-      names.set(value, name)
-      scopes.set(value, isOp(value, "weight") || name.includes(".") ? folderOf(name) : "")
-      continue
-    }
+    const name = ownName(value)
+    if (name === undefined) continue
+    if (taken.has(name)) throw new LimnError(`Two values of the graph are named "${name}"; rename one.`)
+    taken.add(name)
+    names.set(value, name)
+    scopes.set(value, isOp(value, "weight") || name.includes(".") ? folderOf(name) : "")
+  }
+  const fresh = freshNames(taken)
+  for (const value of values) {
+    if (names.has(value)) continue
     const scope = scopeOf(value, scopes)
     scopes.set(value, scope)
-    const base = scope === "" ? value.op : `${scope}/${value.op}`
-    const n = counters.get(base) ?? 0
-    counters.set(base, n + 1)
-    names.set(value, n === 0 ? base : `${base}_${n}`)
+    names.set(value, fresh(scope === "" ? value.op : `${scope}/${value.op}`))
   }
   return { values, names, outputs }
 }
@@ -46,16 +44,17 @@ export function toOnnx(graph: Graph): OnnxModel {
   const nodes: OnnxNode[] = []
   const initializers: OnnxInitializer[] = []
   const inputs: OnnxValueInfo[] = []
-  const constants = new Map<string, string>()
+  const fresh = freshNames(new Set([...graph.names.values(), ...Object.keys(graph.outputs)]))
+  const constants = new Map<Tensor | string, string>()
 
   const constant = (tensor: Tensor): string => {
     const { dtype, shape, data } = tensor
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-    const small = bytes.length <= 256
-    const key = `${dtype}[${shape}]${small ? bytes.join() : constants.size}`
+    // Equal small tensors are one constant; to compare large ones would cost more than it saves.
+    const key = bytes.length <= 256 ? `${dtype}[${shape}]${bytes.join()}` : tensor
     let name = constants.get(key)
     if (name === undefined) {
-      name = `constant_${constants.size}`
+      name = fresh("constant")
       constants.set(key, name)
       initializers.push({ name, dtype, shape, data: bytes })
     }
@@ -67,19 +66,10 @@ export function toOnnx(graph: Graph): OnnxModel {
     if (isOp(value, "input")) inputs.push({ name, dtype: value.dtype, shape: value.shape })
     else if (isOp(value, "weight")) initializers.push(weightInitializer(name, value))
     else if (!isOp(value, "constant")) {
-      let parts = 0
       const emit: Emitter = {
         constant,
-        add: (op, from, { attributes, domain, output = `${name}.${parts}` } = {}) => {
-          nodes.push({
-            op,
-            domain,
-            name: parts === 0 ? name : `${name}.${parts}`,
-            inputs: from,
-            outputs: [output],
-            attributes,
-          })
-          parts++
+        add: (op, from, { attributes, domain, output = fresh(`${name}.${op}`) } = {}) => {
+          nodes.push({ op, domain, name: output, inputs: from, outputs: [output], attributes })
           return output
         },
       }
@@ -162,6 +152,25 @@ function scopeOf(value: Value, scopes: ReadonlyMap<Value, string>): string {
     (parameter && scopes.get(parameter)) ||
     (value.inputs.length > 0 ? (scopes.get(value.inputs[0]) ?? "") : "")
   )
+}
+
+/** The name that an input or a weight brings along. */
+function ownName(value: Value): string | undefined {
+  if (isOp(value, "input")) return value.attributes.name
+  return isOp(value, "weight") ? value.attributes.path : undefined
+}
+
+/** Gives names that nothing has yet: the one asked for, or the first free one of `base_1`, `base_2`, ... */
+function freshNames(taken: Set<string>): (base: string) => string {
+  const counters = new Map<string, number>()
+  return (base) => {
+    let n = counters.get(base) ?? 0
+    let name = n === 0 ? base : `${base}_${n}`
+    while (taken.has(name)) name = `${base}_${++n}`
+    counters.set(base, n + 1)
+    taken.add(name)
+    return name
+  }
 }
 
 function folderOf(path: string): string {

@@ -1,3 +1,4 @@
+import type { DType } from "../ground/dtype.ts"
 import { broadcastShapes, formatShape, type Shape, sameShape, sizeOf } from "../ground/shape.ts"
 import { type Attributes, formatType, type Op, refuse, type Value, type ValueType } from "./value.ts"
 
@@ -8,7 +9,17 @@ export type ShapeRule<P extends Op> = (
   op: P,
 ) => ValueType
 
-const unary = ([x]: readonly Value[]): ValueType => ({ dtype: x.dtype, shape: x.shape })
+const same = ([x]: readonly Value[]): ValueType => ({ dtype: x.dtype, shape: x.shape })
+
+const real = (inputs: readonly Value[], _: unknown, op: Op): ValueType => {
+  checkReal(op, inputs)
+  return same(inputs)
+}
+
+const overLastAxis = (inputs: readonly Value[], _: unknown, op: Op): ValueType => {
+  if (inputs[0].shape.length === 0) refuse(op, `${formatType(inputs[0])} has no last axis`)
+  return real(inputs, _, op)
+}
 
 const binary = ([a, b]: readonly Value[], _: unknown, op: Op): ValueType => {
   if (a.dtype !== b.dtype) refuse(op, `${formatType(a)} and ${formatType(b)} have different element types`)
@@ -21,6 +32,8 @@ const binary = ([a, b]: readonly Value[], _: unknown, op: Op): ValueType => {
 
 const reduce = ([x]: readonly Value[], { axes, keepDims }: Attributes["reduceSum"], op: Op): ValueType => {
   for (const axis of axes) checkAxis(op, x, axis)
+  if (new Set(axes).size < axes.length)
+    refuse(op, `${formatShape(axes)} names an axis of ${formatType(x)} twice`)
   const shape = keepDims
     ? x.shape.map((d, i) => (axes.includes(i) ? 1 : d))
     : x.shape.filter((_, i) => !axes.includes(i))
@@ -37,24 +50,24 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
   sub: binary,
   mul: binary,
   div: binary,
-  neg: unary,
-  exp: unary,
-  log: unary,
-  sqrt: unary,
-  sin: unary,
-  cos: unary,
-  tanh: unary,
-  sigmoid: unary,
-  sigmoidGate: unary,
-  gelu: unary,
-  erf: unary,
+  neg: same,
+  exp: real,
+  log: real,
+  sqrt: real,
+  sin: real,
+  cos: real,
+  tanh: real,
+  sigmoid: real,
+  sigmoidGate: real,
+  gelu: real,
+  erf: real,
   cast: ([x], { to }) => ({ dtype: to, shape: x.shape }),
 
   matmul: ([a, b], { transA, transB }, op) => {
     const rank = a.shape.length
     if (rank < 2 || b.shape.length < 2)
       refuse(op, `${formatType(a)} x ${formatType(b)}: both need at least two axes`)
-    if (a.dtype !== b.dtype) refuse(op, `${formatType(a)} and ${formatType(b)} have different element types`)
+    checkReal(op, [a, b])
     const [m, k] = lastTwo(a.shape, transA)
     const [k2, n] = lastTwo(b.shape, transB)
     if (k !== k2)
@@ -67,8 +80,12 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
       refuse(op, `${formatType(a)} x ${formatType(b)}: the batch axes differ`)
     return { dtype: a.dtype, shape: [...batch, m, n] }
   },
-  conv2d: ([x, w, bias], { stride, padding }, op) => {
+  conv2d: (inputs, { stride, padding }, op) => {
+    const [x, w, bias]: readonly (Value | undefined)[] = inputs
     checkPicture(op, x)
+    checkReal(op, inputs)
+    checkSizes(op, "stride", [stride], 1)
+    checkSizes(op, "padding", padding)
     const [b, channels, height, width] = x.shape
     const [out, inChannels, kh, kw] = w.shape
     if (w.shape.length !== 4 || inChannels !== channels)
@@ -82,15 +99,23 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
   },
   convTranspose2d: ([x, w], { stride, padding, outputPadding }, op) => {
     checkPicture(op, x)
+    checkReal(op, [x, w])
+    checkSizes(op, "stride", [stride], 1)
+    checkSizes(op, "padding", padding)
+    checkSizes(op, "outputPadding", outputPadding)
     const [b, channels, height, width] = x.shape
     const [inChannels, out, kh, kw] = w.shape
     if (w.shape.length !== 4 || inChannels !== channels)
       refuse(op, `the weight ${formatType(w)} does not take the ${channels} channels of ${formatType(x)}`)
     const h = (height - 1) * stride - padding[0] - padding[2] + kh + outputPadding[0]
     const wd = (width - 1) * stride - padding[1] - padding[3] + kw + outputPadding[1]
+    if (h < 1 || wd < 1) refuse(op, `the padding ${formatShape(padding)} leaves nothing of ${formatType(x)}`)
     return { dtype: x.dtype, shape: [b, out, h, wd] }
   },
-  attention: ([q, k, v, mask], { heads }, op) => {
+  attention: (inputs, { heads }, op) => {
+    const [q, k, v, mask]: readonly (Value | undefined)[] = inputs
+    checkReal(op, inputs)
+    checkSizes(op, "heads", [heads], 1)
     for (const x of [q, k, v]) if (x.shape.length !== 3) refuse(op, `${formatType(x)} is not [B, T, C]`)
     const [b, t, c] = q.shape
     const [bk, s, ck] = k.shape
@@ -108,6 +133,8 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
 
   groupNorm: ([x, scale, bias], { groups }, op) => {
     const channels = x.shape[1]
+    checkReal(op, [x, scale, bias])
+    checkSizes(op, "groups", [groups], 1)
     if (x.shape.length < 3) refuse(op, `${formatType(x)} is not [B, C, ...]`)
     if (channels % groups !== 0) refuse(op, `${channels} channels do not divide into ${groups} groups`)
     checkVector(op, scale, channels)
@@ -115,17 +142,19 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
     return { dtype: x.dtype, shape: x.shape }
   },
   layerNorm: ([x, scale, bias], _, op) => {
+    overLastAxis([x, scale, bias], _, op)
     checkVector(op, scale, x.shape[x.shape.length - 1])
     checkVector(op, bias, x.shape[x.shape.length - 1])
     return { dtype: x.dtype, shape: x.shape }
   },
-  softmax: unary,
-  logSoftmax: unary,
+  softmax: overLastAxis,
+  logSoftmax: overLastAxis,
 
   reduceSum: reduce,
   reduceMean: reduce,
 
   reshape: ([x], { shape }, op) => {
+    checkSizes(op, "shape", shape)
     if (sizeOf(shape) !== sizeOf(x.shape)) refuse(op, `${formatType(x)} does not fill ${formatShape(shape)}`)
     return { dtype: x.dtype, shape }
   },
@@ -137,6 +166,7 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
     return { dtype: x.dtype, shape: permutation.map((axis) => x.shape[axis]) }
   },
   concat: (inputs, { axis }, op) => {
+    if (inputs.length === 0) refuse(op, "there are no values to join")
     const [first] = inputs
     checkAxis(op, first, axis)
     for (const x of inputs)
@@ -154,13 +184,16 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
     const size = x.shape[axis]
     const inside =
       step > 0 ? start >= 0 && end <= size && start < end : start < size && end >= -1 && start > end
-    if (step === 0 || !inside) refuse(op, `${start}:${end}:${step} leaves axis ${axis} of ${formatType(x)}`)
+    if (step === 0 || !inside || ![start, end, step].every(Number.isInteger))
+      refuse(op, `${start}:${end}:${step} leaves axis ${axis} of ${formatType(x)}`)
     const length = Math.ceil((end - start) / step)
     return { dtype: x.dtype, shape: x.shape.map((d, i) => (i === axis ? length : d)) }
   },
   pad: ([x], { before, after }, op) => {
     if (before.length !== x.shape.length || after.length !== x.shape.length)
       refuse(op, `${formatShape(before)} and ${formatShape(after)} do not pad ${formatType(x)}`)
+    checkSizes(op, "before", before)
+    checkSizes(op, "after", after)
     return { dtype: x.dtype, shape: x.shape.map((d, i) => d + before[i] + after[i]) }
   },
   expand: ([x], { shape }, op) => {
@@ -170,19 +203,25 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
   },
   upsampleNearest: ([x], { height, width }, op) => {
     checkPicture(op, x)
+    checkSizes(op, "size", [height, width])
     if (height < x.shape[2] || width < x.shape[3])
       refuse(op, `${height}x${width} is smaller than ${formatType(x)}`)
     return { dtype: x.dtype, shape: [x.shape[0], x.shape[1], height, width] }
   },
   gatherRows: ([table, ids], _, op) => {
-    if (table.shape.length !== 2 || (ids.dtype !== "int64" && ids.dtype !== "int32"))
-      refuse(op, `needs a table [rows, D] and integer ids, not ${formatType(table)} and ${formatType(ids)}`)
+    if (table.shape.length !== 2 || ids.dtype !== "int64")
+      refuse(op, `needs a table [rows, D] and int64 ids, not ${formatType(table)} and ${formatType(ids)}`)
     return { dtype: table.dtype, shape: [...ids.shape, table.shape[1]] }
   },
   scatterRows: ([updates, ids], { rows }, op) => {
     const width = updates.shape[updates.shape.length - 1]
-    if (!sameShape(updates.shape, [...ids.shape, width]))
-      refuse(op, `${formatType(updates)} does not match ${formatType(ids)}`)
+    checkReal(op, [updates])
+    checkSizes(op, "rows", [rows], 1)
+    if (ids.dtype !== "int64" || !sameShape(updates.shape, [...ids.shape, width]))
+      refuse(
+        op,
+        `needs updates [..., D] and int64 ids [...], not ${formatType(updates)} and ${formatType(ids)}`,
+      )
     return { dtype: updates.dtype, shape: [rows, width] }
   },
 }
@@ -201,6 +240,23 @@ function broadcastsTo(from: Shape, to: Shape): boolean {
 function checkAxis(op: Op, x: Value, axis: number): void {
   if (!Number.isInteger(axis) || axis < 0 || axis >= x.shape.length)
     refuse(op, `${formatType(x)} has no axis ${axis}`)
+}
+
+/** Real numbers, of one element type in all inputs. */
+function checkReal(op: Op, inputs: readonly Value[]): void {
+  const [first] = inputs
+  for (const x of inputs) {
+    if (!realTypes.includes(x.dtype)) refuse(op, `${formatType(x)} does not hold real numbers`)
+    if (x.dtype !== first.dtype)
+      refuse(op, `${formatType(first)} and ${formatType(x)} have different element types`)
+  }
+}
+
+const realTypes: readonly DType[] = ["float64", "float32", "float16", "bfloat16"]
+
+function checkSizes(op: Op, what: string, sizes: readonly number[], least = 0): void {
+  if (sizes.some((size) => !Number.isInteger(size) || size < least))
+    refuse(op, `${what} ${formatShape(sizes)} must be ${least > 0 ? "positive" : "non-negative"} integers`)
 }
 
 function checkPicture(op: Op, x: Value): void {
