@@ -71,7 +71,7 @@ type Way = readonly [weight: number, say: () => string]
 function say(random: Random, ways: readonly Way[]): string {
   let place = random() * ways.reduce((sum, [weight]) => sum + weight, 0)
   for (const [weight, way] of ways) if ((place -= weight) < 0) return way()
-  return ways[ways.length - 1][1]()
+  return ways[0][1]()
 }
 
 /** The first name three times in five, else any. */
@@ -94,22 +94,23 @@ export function isPaintable(concept: Concept): boolean {
   return paintedNames(concept, "en").length > 0 && paintedNames(concept, "zh").length > 0
 }
 
+const view = /^(?:sun(?:rise|set)|city|foggy|night|bridge at|moon viewing|landslide|desert$)/
+
 /** Whether "three of it" and "it left of something" make sense: one thing with an outline, not bread, glasses or a sunset. */
 export function isCountable(concept: Concept): boolean {
-  const isView = /^(?:sun(?:rise|set)|city|foggy|night|bridge at|moon viewing|landslide|desert$)/.test(
-    concept.en,
+  return (
+    english.formOf(concept.en) === "countable" && !chinese.isCounted(concept.zh) && !view.test(concept.en)
   )
-  return english.formOf(concept.en) === "countable" && !chinese.isCounted(concept.zh) && !isView
 }
 
 /**
  * Says what a picture shows, as people who want such a picture would type it: most often just its name, with or without an
- * article or a measure word.
- *
- * @throws TypeError where a colour is given for a thing that is not `isPaintable`
+ * article or a measure word. Only what `isPaintable` may have a colour, only what `isCountable` a count.
  */
 export function caption(scene: Scene, language: Language, random: Random): string {
-  return language === "en" ? englishCaption(scene, random) : chineseCaption(scene, random)
+  return language === "en"
+    ? englishPlace(englishShown(scene, random), scene, random)
+    : chinesePlace(chineseShown(scene, random), scene, random)
 }
 
 /** Grey is spelt the American way one time in three. */
@@ -123,47 +124,41 @@ function englishPainted(name: string, colour: ColourName | undefined, random: Ra
 
 const kinds = ["sticker", "icon", "emoji", "drawing", "picture"] as const
 
-function englishCaption(scene: Scene, random: Random): string {
-  const [first, second] = scene.objects
-  if (second) return englishPlace(englishPair(scene, random), scene, random)
-  const name = pickName(namesOf(first, "en"), random)
-  const { count = 1 } = scene
+function englishShown(scene: Scene, random: Random): string {
+  const { objects, count = 1 } = scene
+  if (objects.length > 1) return englishPair(scene, random)
+  const [{ concept, colour }] = objects
+  const name = pickName(namesOf(objects[0], "en"), random)
   if (count > 1) {
     const number = random() < 0.33 ? String(count) : english.numeral(count)
-    return englishPlace(
-      `${number} ${englishPainted(english.pluralOf(name), first.colour, random)}`,
-      scene,
-      random,
-    )
+    return `${number} ${englishPainted(english.pluralOf(name), colour, random)}`
   }
-  return englishPlace(
-    englishThing(englishPainted(name, first.colour, random), name, scene, random),
-    scene,
-    random,
-  )
-}
-
-/** One thing, named plainly or as the picture that it is. */
-function englishThing(painted: string, name: string, scene: Scene, random: Random): string {
+  const painted = englishPainted(name, colour, random)
   const object = (phrase: string) => english.asObject(phrase, name, random)
   const kind = pick(random, kinds)
-  const style = scene.set && styles.en[scene.set]
-  const styled = style ? `${pick(random, style.adjectives)} ${painted}` : painted
-  const keywords = scene.objects[0].colour ? [] : scene.objects[0].concept.keywords.en
-  return say(random, [
+  const ways: Way[] = [
     [30, () => painted],
     [34, () => object(painted)],
     [5, () => `${english.withIndefiniteArticle(kind)} of ${object(painted)}`],
     [3, () => `${painted} ${kind}`],
     [2, () => english.withIndefiniteArticle(`${painted} ${kind}`)],
-    [style ? 4 : 0, () => styled],
-    [style ? 5 : 0, () => object(styled)],
-    [style ? 3 : 0, () => `${styled} ${kind}`],
-    [style ? 3 : 0, () => `${object(painted)} in ${pick(random, style!.phrases)}`],
-    [style ? 4 : 0, () => `${painted}, ${pick(random, style!.phrases)}`],
-    [keywords.length > 0 ? 2 : 0, () => pick(random, keywords)],
-    [keywords.length > 0 ? 2 : 0, () => `${painted}, ${pick(random, keywords)}`],
-  ])
+  ]
+  if (scene.set) {
+    const { adjectives, phrases } = styles.en[scene.set]
+    const styled = `${pick(random, adjectives)} ${painted}`
+    ways.push(
+      [4, () => styled],
+      [5, () => object(styled)],
+      [3, () => `${styled} ${kind}`],
+      [3, () => `${object(painted)} in ${pick(random, phrases)}`],
+      [4, () => `${painted}, ${pick(random, phrases)}`],
+    )
+  }
+  const keywords = concept.keywords.en
+  if (!colour && keywords.length > 0) {
+    ways.push([2, () => pick(random, keywords)], [2, () => `${painted}, ${pick(random, keywords)}`])
+  }
+  return say(random, ways)
 }
 
 const englishSides: Readonly<Record<Side, readonly string[]>> = {
@@ -187,20 +182,20 @@ const englishPlaces: Readonly<Record<Side, string>> = {
 }
 
 function englishPair({ objects, relation = "left" }: Scene, random: Random): string {
-  const [[a, barA], [b, barB]] = objects.map((object) => {
+  const [[a, bareA], [b, bareB]] = objects.map((object) => {
     const name = pickName(namesOf(object, "en"), random)
     const painted = englishPainted(name, object.colour, random)
     return [english.asObject(painted, name, random), painted]
   })
   return say(random, [
     [5, () => `${a} ${pick(random, englishSides[relation])} ${b}`],
-    [2, () => `${barA} ${pick(random, englishSides[relation])} ${barB}`],
+    [2, () => `${bareA} ${pick(random, englishSides[relation])} ${bareB}`],
     [2, () => `${a} ${englishPlaces[relation]}, ${b} ${englishPlaces[opposite[relation]]}`],
     [1, () => `${b} ${englishPlaces[opposite[relation]]} and ${a} ${englishPlaces[relation]}`],
   ])
 }
 
-/** What a picture shows, and on what. */
+/** What is shown, and on what. */
 function englishPlace(shown: string, { background }: Scene, random: Random): string {
   if (background === undefined && random() >= 0.06) return shown
   const colour = englishColour(background ?? "white", random)
@@ -218,7 +213,7 @@ interface Counted {
   readonly number: string
 }
 
-function chineseCaption(scene: Scene, random: Random): string {
+function chineseShown(scene: Scene, random: Random): string {
   const { relation = "left", count = 1 } = scene
   const [first, second] = scene.objects.map((object): Counted => {
     const names = namesOf(object, "zh").filter((name) => count === 1 || !chinese.isCounted(name))
@@ -226,9 +221,8 @@ function chineseCaption(scene: Scene, random: Random): string {
     const noun = object.colour ? chinesePainted(name, object.colour, random) : name
     return { noun, number: chineseNumber(name, count, random) }
   })
-  if (second) return chinesePlace(chinesePair(first, second, relation, random), scene, random)
-  if (count > 1) return chinesePlace(first.number + first.noun, scene, random)
-  return chinesePlace(chineseThing(first, scene, random), scene, random)
+  if (second) return chinesePair(first, second, relation, random)
+  return count > 1 ? first.number + first.noun : chineseThing(first, scene, random)
 }
 
 function chineseNumber(name: string, count: number, random: Random): string {
@@ -250,25 +244,31 @@ function chinesePainted(noun: string, colour: ColourName, random: Random): strin
 const chineseKinds = ["贴纸", "图标", "图片", "emoji", "插画"] as const
 
 /** One thing, named plainly or as the picture that it is. */
-function chineseThing({ noun, number }: Counted, scene: Scene, random: Random): string {
+function chineseThing({ noun, number }: Counted, { set, objects }: Scene, random: Random): string {
   const kind = pick(random, chineseKinds)
-  const style = scene.set && styles.zh[scene.set]
-  const styled = style ? pick(random, style.adjectives) + noun : noun
-  const { concept, colour } = scene.objects[0]
-  const keywords = colour ? [] : concept.keywords.zh
-  return say(random, [
+  const ways: Way[] = [
     [36, () => noun],
     [30, () => number + noun],
     [4, () => noun + kind],
     [3, () => `一张${noun}的${kind}`],
     [2, () => `一个${noun}${kind}`],
-    [style ? 6 : 0, () => styled],
-    [style ? 4 : 0, () => number + styled],
-    [style ? 2 : 0, () => styled + kind],
-    [style ? 5 : 0, () => `${noun}，${pick(random, style!.phrases)}`],
-    [keywords.length > 0 ? 2 : 0, () => pick(random, keywords)],
-    [keywords.length > 0 ? 2 : 0, () => `${noun}，${pick(random, keywords)}`],
-  ])
+  ]
+  if (set) {
+    const { adjectives, phrases } = styles.zh[set]
+    const styled = pick(random, adjectives) + noun
+    ways.push(
+      [6, () => styled],
+      [4, () => number + styled],
+      [2, () => styled + kind],
+      [5, () => `${noun}，${pick(random, phrases)}`],
+    )
+  }
+  const [{ concept, colour }] = objects
+  const keywords = concept.keywords.zh
+  if (!colour && keywords.length > 0) {
+    ways.push([2, () => pick(random, keywords)], [2, () => `${noun}，${pick(random, keywords)}`])
+  }
+  return say(random, ways)
 }
 
 const chineseSides: Readonly<Record<Side, readonly string[]>> = {
@@ -290,7 +290,7 @@ function chinesePair(a: Counted, b: Counted, relation: Side, random: Random): st
   ])
 }
 
-/** What a picture shows, and on what. */
+/** What is shown, and on what. */
 function chinesePlace(shown: string, { background }: Scene, random: Random): string {
   if (background === undefined && random() >= 0.06) return shown
   const colour = colours[background ?? "white"].zh
