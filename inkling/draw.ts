@@ -32,26 +32,36 @@ export function mannerFrom(values: Readonly<Partial<Record<keyof typeof drawOpti
 /** Pictures that are drawn together. */
 const batchSize = 16
 
+/** Pictures in the order in which they were asked for, and how they were drawn. */
+export interface Drawn {
+  readonly pictures: readonly Pixels[]
+  readonly manner: Required<Manner>
+  readonly msEach: number
+}
+
 /** Draws every order, several at a time; each is the picture that its seed makes alone. Says on stderr how far it is. */
-export async function draw(model: Model, orders: readonly Order[], manner: Manner): Promise<Pixels[]> {
+export async function draw(model: Model, orders: readonly Order[], wanted: Manner): Promise<Drawn> {
   const pictures: Pixels[] = []
-  const say = pace(orders.length)
+  const started = performance.now()
+  const say = pace(orders.length, started)
+  let manner: Required<Manner> = { steps: 0, guidanceScale: 0, scheduler: "" }
   for (let at = 0; at < orders.length; at += batchSize) {
     const batch = orders.slice(at, at + batchSize)
-    const { images } = await textToImage(model, {
-      ...manner,
+    const { images, settings } = await textToImage(model, {
+      ...wanted,
       prompt: batch.map(({ prompt }) => prompt),
       seed: batch.map(({ seed }) => seed),
     })
     pictures.push(...images.map(({ pixels }) => pixels))
+    const { steps, guidanceScale, scheduler } = settings
+    manner = { steps, guidanceScale, scheduler: wanted.scheduler ?? String(scheduler._class_name) }
     say(pictures.length)
   }
-  return pictures
+  return { pictures, manner, msEach: (performance.now() - started) / orders.length }
 }
 
 /** Prints a line with the time left, twice a minute and at the end. */
-function pace(total: number): (done: number) => void {
-  const started = performance.now()
+function pace(total: number, started: number): (done: number) => void {
   let said = started
   return (done) => {
     const now = performance.now()

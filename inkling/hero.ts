@@ -14,7 +14,7 @@ runCommand(async () => {
     options: { ...drawOptions, out: { type: "string", default: "docs/images/inkling.png" } },
   })
   const model = await load(values.model)
-  const pictures = await draw(model, heroOrders, mannerFrom(values))
+  const { pictures } = await draw(model, heroOrders, mannerFrom(values))
   await model.close()
   const cells = pictures.map((picture) => ({ picture }))
   const setting = {

@@ -15,7 +15,7 @@ runCommand(async () => {
     options: { ...drawOptions, out: { type: "string", default: "docs/images/inkling-sheet.png" } },
   })
   const model = await load(values.model)
-  const pictures = await draw(model, sheetOrders, mannerFrom(values))
+  const { pictures } = await draw(model, sheetOrders, mannerFrom(values))
   await model.close()
   const cells = pictures.map((picture, i) => ({ picture, text: sheetOrders[i].prompt }))
   const setting = { columns: 6, pictureSide: 128, cellWidth: 160, cellHeight: 184, margin: 12, rules: true }
