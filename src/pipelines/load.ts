@@ -18,6 +18,7 @@ import { chooseDevice } from "../runtime/device.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
 import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
 import { checkAllRead, componentWeights, openComponent } from "./component.ts"
+import { readDefaults } from "./defaults.ts"
 import { readJson } from "./files.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
@@ -46,12 +47,13 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const variant = precision === "fp16" ? "fp16" : undefined
   const part = (name: string) => absolutePath(folder, name)
 
-  const [textFiles, unetFiles, vaeFiles, schedulerConfig, tokenizer] = await Promise.all([
+  const [textFiles, unetFiles, vaeFiles, schedulerConfig, tokenizer, defaults] = await Promise.all([
     openComponent(part("text_encoder"), { variant }),
     openComponent(part("unet"), { variant }),
     openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
     readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
     openTokenizer(part("tokenizer")),
+    readDefaults(folder),
   ])
   const text = clipTextConfig(textFiles.config, absolutePath(textFiles.path, "config.json"))
   const denoiser = unetConfig(unetFiles.config, absolutePath(unetFiles.path, "config.json"))
@@ -102,6 +104,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     schedulerConfig,
     latentPixels,
     size: [height * latentPixels, width * latentPixels],
+    defaults,
     tokenizer,
     textEncoder,
     unet: unetNetwork,

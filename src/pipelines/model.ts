@@ -4,6 +4,7 @@ import type { ClipTextConfig } from "../models/config/clip-text.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import type { Device } from "../runtime/session.ts"
 import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
+import type { ModelDefaults } from "./defaults.ts"
 import type { Network } from "./network.ts"
 
 /** Numbers that the parts of a model compute in: float32, or float16 where that is safe. */
@@ -30,6 +31,8 @@ export interface Model {
   readonly latentPixels: number
   /** Height and width in pixels of the pictures that it was trained on. */
   readonly size: readonly [height: number, width: number]
+  /** What to do where options do not say. */
+  readonly defaults: ModelDefaults
   readonly tokenizer: Tokenizer
   /** `ids` [1, T] int64 -> `state.0` ... `state.L` [1, T, D]: CLIP's last state with so many layers left out. */
   readonly textEncoder: Network

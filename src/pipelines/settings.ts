@@ -15,9 +15,12 @@ export interface PictureOptions {
   readonly width?: number
   /** In pixels, a multiple of 8; default: what the model was trained on. */
   readonly height?: number
-  /** Steps from noise to picture; default 50. */
+  /** Steps from noise to picture; default: what the model recommends, else 50. */
   readonly steps?: number
-  /** How strongly to follow the prompt; default 7.5, and 1 or less for not at all guided, in half the time. */
+  /**
+   * How strongly to follow the prompt; 1 or less for not at all guided, in half the time. Default: what the model
+   * recommends, else 7.5.
+   */
   readonly guidanceScale?: number
   /** How far to draw the deviation back that guidance widens, 0 (the default) to 1. */
   readonly guidanceRescale?: number
@@ -81,8 +84,8 @@ export function resolveSettings(
     negativePrompt: negatives(options.negativePrompt ?? "", prompt.length),
     width: options.width ?? width,
     height: options.height ?? height,
-    steps: options.steps ?? 50,
-    guidanceScale: options.guidanceScale ?? 7.5,
+    steps: options.steps ?? model.defaults.steps,
+    guidanceScale: options.guidanceScale ?? model.defaults.guidanceScale,
     guidanceRescale: options.guidanceRescale ?? 0,
     seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
     noise: options.noise ?? "cpu",

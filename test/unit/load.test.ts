@@ -42,7 +42,20 @@ test("load reads a folder's configurations and no weight", async () => {
   await model.close()
 })
 
+test("load reads what a model recommends, and takes diffusers' defaults for the rest", async () => {
+  expect((await load(folder, { device: "cpu" })).defaults).toEqual({ steps: 50, guidanceScale: 7.5 })
+  writeFileSync(join(folder, "limn.json"), JSON.stringify({ steps: 20 }))
+  expect((await load(folder, { device: "cpu" })).defaults).toEqual({ steps: 20, guidanceScale: 7.5 })
+})
+
 describe("load says in one sentence what is wrong with", () => {
+  test.each([
+    [{ steps: 0 }, /limn\.json is wrong in "steps": .*; mend it or take it away\.$/],
+    [{ stepz: 1 }, /limn\.json is wrong: .*stepz.*; mend it or take it away\.$/],
+  ])("recommendations of %j", async (recommended, message) => {
+    writeFileSync(join(folder, "limn.json"), JSON.stringify(recommended))
+    await refuses(FormatError, message)
+  })
   test.each([
     ["no/such/folder", "There is no model at no/such/folder; give the folder of one in diffusers' layout."],
     [
