@@ -1,5 +1,6 @@
+import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
-import { peakMemoryBytes } from "#platform"
+import { makeFolder, peakMemoryBytes } from "#platform"
 import { UsageError } from "../ground/errors.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { Image } from "../pipelines/image.ts"
@@ -67,6 +68,7 @@ export async function generate(words: readonly string[], options: GenerateOption
         const { signal } = stop
         const result = await textToImage(model, { ...optionsOf(options), prompt, seed, signal, onStep })
         const path = place.next(prompt, seed)
+        await makeFolder(dirname(path))
         await stop.protect(() => result.image.save(path))
         const { settings, timings, warnings } = result
         done.push({ file: shownPath(path), seed, settings, timings, warnings })
@@ -111,18 +113,21 @@ function printPicture({ file, seed, settings, timings, warnings }: Done, image: 
 
 /** What `--json` prints. Times are milliseconds over all pictures; settings are those of `textToImage`. */
 function summary(loadMs: number, prompts: readonly string[], images: number, done: readonly Done[]) {
-  const total = (part: keyof Timings) => done.reduce((sum, { timings }) => sum + timings[part], 0)
-  const [{ seed, settings }] = done
+  const total = (part: keyof Timings, start = 0) => {
+    const ms = done.reduce((sum, { timings }) => sum + timings[part], start)
+    return Math.round(10 * ms) / 10
+  }
+  const { seed, ...settings } = done[0].settings
   return {
     files: done.map(({ file }) => file),
+    seed,
     seeds: done.map(({ seed }) => seed),
     ...settings,
-    seed,
     prompt: prompts,
     negativePrompt: prompts.map(() => settings.negativePrompt[0]),
     imagesPerPrompt: images,
     timings: {
-      load: loadMs + total("load"),
+      load: total("load", loadMs),
       encode: total("encode"),
       denoise: total("denoise"),
       decode: total("decode"),

@@ -16,7 +16,7 @@ async function describe(path: string): Promise<Description> {
   const stats = statSync(path, { throwIfNoEntry: false })
   if (stats === undefined)
     throw new UsageError(
-      `There is no ${path}; give a model's folder, a .safetensors file or a .png file that is here.`,
+      `There is nothing at ${path}; give the path of a model's folder, a .safetensors file or a picture.`,
     )
   if (stats.isDirectory()) {
     if (["model_index.json", "config.json"].some((name) => existsSync(join(path, name))))

@@ -117,12 +117,12 @@ function report(thrown: unknown, args: readonly string[]): void {
 /** Commander's complaint as one of ours; undefined for help and the version, which it throws too. */
 function usageError(error: CommanderError, args: readonly string[]): UsageError | undefined {
   if (error.exitCode === 0) return undefined
-  if (error.code === "commander.excessArguments" || error.code === "commander.missingArgument")
+  if (error.code === "commander.excessArguments")
     return new UsageError(
-      `The command ${args[0]} takes one path; to draw these words, put them in quotes with others, as in limn "a ${args.join(" ")}".`,
+      `limn ${args[0]} takes one path; to draw what you wrote, put it in quotes, as in limn "${args.join(" ")}".`,
     )
-  const [first, ...rest] = error.message.replace(/^error: /, "").split("\n")
-  return new UsageError(`${first[0].toUpperCase()}${first.slice(1)}; ${rest.join(" ") || "see limn --help"}.`)
+  const [what, hint = "(see limn --help)"] = error.message.replace(/^error: /, "").split("\n")
+  return new UsageError(`${what[0].toUpperCase()}${what.slice(1)} ${hint}.`)
 }
 
 function stackOf(error: Error): string {

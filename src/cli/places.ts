@@ -1,6 +1,6 @@
-import { accessSync, constants, existsSync, mkdirSync, statSync } from "node:fs"
-import { dirname, extname, join, relative, sep } from "node:path"
-import { LimnError, messageOf, UsageError } from "../ground/errors.ts"
+import { accessSync, constants, existsSync, statSync } from "node:fs"
+import { dirname, extname, join, relative, resolve, sep } from "node:path"
+import { LimnError, UsageError } from "../ground/errors.ts"
 
 /** Where pictures go. */
 export interface Place {
@@ -13,16 +13,16 @@ const MAX_NAME_BYTES = 120
 
 /**
  * Where `count` pictures go: into the file that `out` names, which is replaced, or into a folder under names made of
- * prompts and seeds, never those of files that are there. Folders are made at once, so that a place that cannot be
- * written to shows before the work. Throws a UsageError for a file that is no PNG, a LimnError for such a place.
+ * prompts and seeds, never those of files that are there. Nothing is made yet, but a place that cannot be written to
+ * is refused before the work. Throws a UsageError for a file that is no PNG, a LimnError for such a place.
  */
 export function openPlace(out: string | undefined, count: number): Place {
   if (out === undefined || !namesFile(out)) {
     const folder = out ?? "."
-    prepare(folder)
+    checkFolder(folder)
     return { next: (prompt, seed) => freePath(folder, `${slug(prompt)}-${seed}`) }
   }
-  prepare(dirname(out))
+  checkFolder(dirname(out))
   if (count === 1) return { next: () => out }
   const stem = out.slice(0, -extname(out).length)
   let made = 0
@@ -73,7 +73,9 @@ function namesFile(out: string): boolean {
   if (/[/\\]$/.test(out) || isFolder(out)) return false
   if (/\.png$/i.test(out)) return true
   if (/\.(jpe?g|webp|gif|bmp|tiff?|avif|svg)$/i.test(out))
-    throw new UsageError(`limn writes PNG files and no ${extname(out)}; give --out a name that ends in .png.`)
+    throw new UsageError(
+      `Pictures are written as PNG, not ${extname(out)}; give --out a name that ends in .png.`,
+    )
   return false
 }
 
@@ -85,12 +87,16 @@ function isFolder(path: string): boolean {
   }
 }
 
-function prepare(folder: string): void {
+/** Throws where a folder is not there and cannot be made, or is and cannot be written to. */
+function checkFolder(folder: string): void {
+  let nearest = resolve(folder)
+  while (!existsSync(nearest)) nearest = dirname(nearest)
+  if (!isFolder(nearest))
+    throw new LimnError(`Cannot write into ${folder}: ${nearest} is a file; choose another --out.`)
   try {
-    mkdirSync(folder, { recursive: true })
-    accessSync(folder, constants.W_OK)
+    accessSync(nearest, constants.W_OK)
   } catch (error) {
-    throw new LimnError(`Cannot write into ${folder}: ${messageOf(error)}; choose another --out.`, {
+    throw new LimnError(`Cannot write into ${nearest}, which is protected; choose another --out.`, {
       cause: error,
     })
   }

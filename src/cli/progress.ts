@@ -20,8 +20,7 @@ export interface ProgressState {
 
 /** How often the clock in the line moves on. */
 const TICK_MS = 200
-const MAX_BAR = 40
-const MIN_BAR = 5
+const MAX_BAR = 30
 
 /** A line on a terminal; on anything else, nothing. */
 export function progressOn(stream: NodeJS.WriteStream, { quiet = false } = {}): Progress {
@@ -63,9 +62,10 @@ export function progressText(state: ProgressState, ms: number, remains: boolean,
   if (done === undefined || total === undefined) return `${label}  ${time}`.slice(0, columns - 1)
   const words = [`${done}/${total}`, note, remains ? `${time} left` : undefined]
   const behind = words.filter((word) => word !== undefined).join("  ")
-  const room = Math.min(MAX_BAR, columns - 1 - label.length - behind.length - 4)
-  if (room < MIN_BAR) return `${label}  ${behind}`.slice(0, columns - 1)
-  return `${label}  ${barOf(done / total, room)}  ${behind}`
+  // As wide at every count, so that it does not jump.
+  const width = Math.min(MAX_BAR, Math.floor(columns / 3))
+  const line = `${label}  ${barOf(done / total, width)}  ${behind}`
+  return line.length < columns ? line : `${label}  ${behind}`.slice(0, columns - 1)
 }
 
 function barOf(share: number, width: number): string {

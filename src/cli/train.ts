@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs"
+import { UsageError } from "../ground/errors.ts"
 import { train as runTraining } from "../training/train.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
@@ -6,9 +8,11 @@ import { progressOn } from "./progress.ts"
 
 /**
  * Trains as a configuration file says. The first Ctrl-C stops after the step under way and saves, the second ends at
- * once; before the first step there is nothing to save.
+ * once; before the first step there is nothing to save. Throws a UsageError where there is no such file.
  */
 export async function train(config: string): Promise<void> {
+  if (!existsSync(config))
+    throw new UsageError(`There is nothing at ${config}; give the JSON file that describes a training run.`)
   const progress = progressOn(process.stderr)
   let loss: number | undefined
   const stop = interruption(() => {
@@ -21,7 +25,8 @@ export async function train(config: string): Promise<void> {
   progress.show({ label: "preparing" })
   const { step, steps, output, resumedAt } = await runTraining(config, {
     signal: stop.signal,
-    onProgress: (task, done, total) => progress.show({ label: task, done, total }),
+    onProgress: (task, done, total) =>
+      progress.show(done < total ? { label: task, done, total } : { label: "preparing" }),
     onStep(row) {
       loss = row.loss
       if (stop.signal.aborted) return

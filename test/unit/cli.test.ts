@@ -78,12 +78,12 @@ describe("places", () => {
     )
   })
 
-  it("makes folders, and takes a file's name as it is", () => {
+  it("takes folders that are still to be made, and a file's name as it is", () => {
     expect(openPlace(join(folder, "deep/er/"), 1).next("a cat", 1)).toBe(join(folder, "deep/er/cat-1.png"))
     expect(openPlace(join(folder, "v1.5"), 1).next("a cat", 1)).toBe(join(folder, "v1.5/cat-1.png"))
     const path = join(folder, "mine/heart.PNG")
     expect(openPlace(path, 1).next("a cat", 1)).toBe(path)
-    expect(readdirSync(folder).sort()).toEqual(["deep", "mine", "v1.5"])
+    expect(readdirSync(folder)).toEqual([])
   })
 
   it("numbers several pictures of one file's name", () => {
@@ -112,7 +112,7 @@ describe("progress", () => {
   it("shows a bar, the count and what is left", () => {
     const state = { label: "drawing", done: 5, total: 20 }
     expect(progressText(state, 3100, true, 80)).toBe(
-      `drawing  ${"━".repeat(10)}${"─".repeat(30)}  5/20  3.1 s left`,
+      `drawing  ${"━".repeat(7)}${"─".repeat(19)}  5/20  3.1 s left`,
     )
     expect(progressText({ label: "loading" }, 400, false, 80)).toBe("loading  0.40 s")
   })
@@ -165,7 +165,7 @@ describe("previews", () => {
   it("never is wider or taller than its place", () => {
     for (const [width, height] of [
       [64, 64],
-      [1024, 512],
+      [200, 100],
       [40, 300],
       [1, 1],
     ]) {
@@ -183,15 +183,15 @@ describe("previews", () => {
     const pieces = kitty.split("\x1b\\").slice(0, -1)
     for (const piece of pieces) expect(piece).toMatch(/^._G[\w=,]+;[\w+/=]{1,4096}$/)
     expect(pieces.map((piece) => /m=(\d);/.exec(piece)?.[1])).toEqual(["1", "1", "1", "0"])
-    expect(decoded(pieces.map((piece) => piece.split(";")[1]).join(""))).toEqual(png)
+    expect(decoded(pieces.map((piece) => piece.split(";")[1]).join("")).equals(png)).toBe(true)
     const [keys, data] = previewText(picture, png, "iterm2", 80).split(":")
     expect(keys).toContain("]1337;File=inline=1;size=10000;")
     expect(data.endsWith("\x07\n")).toBe(true)
-    expect(decoded(data)).toEqual(png)
+    expect(decoded(data).equals(png)).toBe(true)
   })
 
-  function decoded(base64: string): Uint8Array {
-    return Uint8Array.from(Buffer.from(base64, "base64"))
+  function decoded(base64: string): Buffer {
+    return Buffer.from(base64, "base64")
   }
 })
 
