@@ -36,6 +36,8 @@ function sessionOptions(options: EngineOptions, folder: string | undefined): Inf
     // Alone, so that a device that is not there is an error; operators it has not still run on the CPU.
     executionProviders: [device],
     logSeverityLevel: 4,
+    // The last level rearranges convolutions for the CPU's caches, in a copy of their weights that is not "prepacking".
+    graphOptimizationLevel: lowMemory ? "extended" : "all",
     extra: {
       session: {
         ...(folder !== undefined && { model_external_initializers_file_folder_path: folder }),
