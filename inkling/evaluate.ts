@@ -3,6 +3,7 @@ import { parseArgs } from "node:util"
 import { writeFileAtomic } from "#platform"
 import { formatTable } from "../src/cli/format.ts"
 import { openScorer } from "../src/evaluation/match-score.ts"
+import { UsageError } from "../src/ground/errors.ts"
 import { load } from "../src/pipelines/load.ts"
 import { numberFrom, runCommand } from "./command.ts"
 import { commonConcepts, type Language, loadConcepts } from "./concepts.ts"
@@ -57,7 +58,10 @@ runCommand(async () => {
   const gallery = openGallery(values.drawings)
   const drawn = new Set(gallery.concepts)
   const known = loadConcepts().filter(({ id }) => drawn.has(id))
-  const cases = casesOf(commonConcepts(known, numberFrom(values.concepts, "--concepts")!), seeds)
+  const count = numberFrom(values.concepts, "--concepts") ?? 0
+  if (!Number.isInteger(count) || count < 1)
+    throw new UsageError("--concepts takes a whole number from 1 on.")
+  const cases = casesOf(commonConcepts(known, count), seeds)
 
   const model = await load(values.model)
   const { pictures, manner } = await draw(model, cases, mannerFrom(values))

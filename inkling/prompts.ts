@@ -23,34 +23,35 @@ function noun({ zh, en }: Concept): string {
   return asNoun(zh, en)
 }
 
-/** The contact sheet: things as they are, painted, on a ground, counted and beside each other, in both languages. */
-export const sheetOrders: readonly Order[] = [
-  "a red heart",
-  "a cat face",
-  "a slice of pizza",
-  "a smiling face with sunglasses",
-  "a rocket",
-  "a snowman",
-  "a blue apple",
-  "a purple fox",
-  "a panda on a yellow background",
-  "three stars",
-  "a cat to the left of an apple",
-  "a sun above a house",
+const plain: Readonly<Record<Language, readonly string[]>> = {
+  en: [
+    "a red heart",
+    "a cat face",
+    "a slice of pizza",
+    "a smiling face with sunglasses",
+    "a rocket",
+    "a snowman",
+  ],
+  zh: ["向日葵", "一只企鹅", "彩虹", "汉堡", "蝴蝶贴纸", "大哭"],
+}
 
-  "向日葵",
-  "一只企鹅",
-  "彩虹",
-  "汉堡",
-  "蝴蝶贴纸",
-  "大哭",
-  "蓝色的草莓",
-  "绿色的心",
-  "粉色背景上的章鱼",
-  "两只青蛙",
-  "苹果左边的猫",
-  "树在狗的右边",
-].map((prompt, i) => ({ prompt, seed: i + 1 }))
+/** Things painted, on a ground, counted and beside each other. */
+export const composed: Readonly<Record<Language, readonly string[]>> = {
+  en: [
+    "a blue apple",
+    "a purple fox",
+    "a panda on a yellow background",
+    "three stars",
+    "a cat to the left of an apple",
+    "a sun above a house",
+  ],
+  zh: ["蓝色的草莓", "绿色的心", "粉色背景上的章鱼", "两只青蛙", "苹果左边的猫", "树在狗的右边"],
+}
+
+/** The contact sheet: six plain prompts and six composed ones in each language. Seeds count up from 1. */
+export const sheetOrders: readonly Order[] = [...plain.en, ...composed.en, ...plain.zh, ...composed.zh].map(
+  (prompt, i) => ({ prompt, seed: i + 1 }),
+)
 
 /** The strip at the top of the README. Its seeds were chosen by eye. */
 export const heroOrders: readonly Order[] = [
