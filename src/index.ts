@@ -1,8 +1,13 @@
 /** The public face of limn: verbs over a loaded model, and the parts that they are made of. */
 
 // Files
+export { openByteSource } from "#platform"
+export type { ByteSource } from "./formats/byte-source.ts"
+export { memorySource } from "./formats/byte-source.ts"
 export { decodePng, encodePng } from "./formats/png.ts"
 export { readPngText } from "./formats/png-text.ts"
+export type { SafetensorsEntry, SafetensorsFile } from "./formats/safetensors.ts"
+export { encodeSafetensors, readSafetensorsHeader, readTensor } from "./formats/safetensors.ts"
 // Graphs
 export type { Graph } from "./graph/build.ts"
 export { build, toOnnx } from "./graph/build.ts"
@@ -28,6 +33,7 @@ export { perSample, randnTensor } from "./ground/random/source.ts"
 export type { Shape } from "./ground/shape.ts"
 export type { Tensor } from "./ground/tensor.ts"
 export { float32, int64, tensor, toFloat32 } from "./ground/tensor.ts"
+export type { ModelDefaults } from "./pipelines/defaults.ts"
 // Pipelines
 export type { DenoiseOptions, DenoiseStep } from "./pipelines/denoise.ts"
 export { denoise } from "./pipelines/denoise.ts"
@@ -47,3 +53,6 @@ export type { Scheduler, StepOptions, StepResult } from "./schedulers/scheduler.
 export { schedulerFromConfig, schedulerNames } from "./schedulers/scheduler.ts"
 export type { Tokenizer, TokenRow } from "./tokenizers/clip-bpe.ts"
 export { clipTokenizer } from "./tokenizers/clip-bpe.ts"
+// Training
+export type { TrainOptions, TrainResult } from "./training/train.ts"
+export { train } from "./training/train.ts"
