@@ -18,7 +18,7 @@ let before: Tensor<"float32"> | undefined
 for await (const step of denoise(model, { latents, conditioning, scheduler, random })) {
   // What the model believes the picture to be at this point; it settles long before the walk ends.
   const belief = step.predOriginalSample
-  const change = before ? distance(belief, before) : Number.POSITIVE_INFINITY
+  const change = before ? distance(belief, before) : 1
   console.log(
     `step ${step.step} of ${step.steps}, timestep ${Math.round(step.timestep)}: changed ${change.toFixed(4)}`,
   )

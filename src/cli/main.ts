@@ -10,7 +10,7 @@ Examples:
   limn "a red heart"
   limn "一颗红心" --seed 7 --out pictures/
   limn "three stars" "a cat left of an apple" --images 4
-  limn "a paper boat" --model stable-diffusion-v1-4 --scheduler "DPM++ 2M Karras"
+  limn "a paper boat" --model ~/sd-v1-4 --scheduler "DPM++ 2M Karras"
   limn --json < prompts.txt
   limn info red-heart-7.png
 
