@@ -9,7 +9,7 @@ const source = {
 export default defineConfig({
   test: {
     projects: [
-      { ...source, test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
+      { ...source, test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: 30_000 } },
       { ...source, test: { name: "slow", include: ["test/slow/**/*.test.ts"], testTimeout: 300_000 } },
       {
         ...source,
