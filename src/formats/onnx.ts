@@ -218,7 +218,9 @@ function stringEntryProto(key: string, value: string): Wire {
 function valueInfoProto({ name, dtype, shape }: OnnxValueInfo): Wire {
   for (const size of shape)
     if (typeof size === "number" && !(Number.isSafeInteger(size) && size >= 0))
-      throw new LimnError(`${name} cannot have an axis of ${size}: give a whole number, or a name for any size.`)
+      throw new LimnError(
+        `${name} cannot have an axis of ${size}: give a whole number, or a name for any size.`,
+      )
   const dimensions = shape.map((size) =>
     bytesField(1, joined([typeof size === "number" ? integerField(1, size) : stringField(2, size)])),
   )
