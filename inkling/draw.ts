@@ -29,8 +29,8 @@ export function mannerFrom(values: Readonly<Partial<Record<keyof typeof drawOpti
   }
 }
 
-/** Pictures that are drawn together. */
-const batchSize = 16
+/** Pictures that are drawn together: on two cores, 32 take a tenth less time each than 16, and a third less than 4. */
+const batchSize = 32
 
 /** Pictures in the order in which they were asked for, and how they were drawn. */
 export interface Drawn {

@@ -49,8 +49,7 @@ function tableOf({ languages, training, drawings }: Report): string {
   })
   return formatTable(
     [
-      ["", "pixels", "", "embedding", "", "match"],
-      ["", "top 1", "top 5", "top 1", "top 5", "score"],
+      ["", "pixels top 1", "top 5", "embedding top 1", "top 5", "match score"],
       ...rows,
       row("training pictures", training),
       row("other drawings", drawings),
