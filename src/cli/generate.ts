@@ -19,7 +19,7 @@ export interface GenerateOptions {
   readonly model?: string
   readonly out?: string
   readonly negative?: string
-  readonly seed?: number | bigint
+  readonly seed?: bigint
   readonly steps?: number
   readonly guidance?: number
   readonly width?: number
@@ -40,12 +40,10 @@ const PATIENCE_MS = 300
 
 /** Draws every prompt as many times as asked, one picture after the other, each written as soon as it is there. */
 export async function generate(words: readonly string[], options: GenerateOptions): Promise<void> {
-  const { images = 1, json = false, quiet = false } = options
-  if (!Number.isInteger(images) || images < 1)
-    throw new UsageError(`--images is ${images}; give a whole number from 1 on.`)
+  const { device, precision, json = false, quiet = false } = options
   const prompts = await readPrompts(words)
-  const count = prompts.length * images
-  const place = openPlace(options.out, count)
+  const orders = ordersOf(prompts, options)
+  const place = openPlace(options.out, orders.length)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
     progress.clear()
@@ -53,34 +51,45 @@ export async function generate(words: readonly string[], options: GenerateOption
   })
 
   const done: Done[] = []
+  const onStep = ({ step, steps }: DenoiseStep) => {
+    const label = orders.length === 1 ? "drawing" : `drawing ${done.length + 1} of ${orders.length}`
+    const note = step === steps ? "decoding" : undefined
+    progress.show({ label, done: done.length * steps + step, total: orders.length * steps, note })
+  }
   try {
     progress.show({ label: "loading" })
-    const model = await load(options.model ?? inkling, options)
-    const firstSeed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]
-    const onStep = ({ step, steps }: DenoiseStep) => {
-      const label = count === 1 ? "drawing" : `drawing ${done.length + 1} of ${count}`
-      const note = step === steps ? "decoding" : undefined
-      progress.show({ label, done: done.length * steps + step, total: count * steps, note })
+    const model = await load(options.model ?? inkling, { device, precision })
+    for (const order of orders) {
+      const asked = { ...settingsOf(options), ...order }
+      const result = await textToImage(model, { ...asked, signal: stop.signal, onStep })
+      const path = place.next(order.prompt, order.seed)
+      await makeFolder(dirname(path))
+      await stop.protect(() => result.image.save(path))
+      const { settings, timings, warnings } = result
+      done.push({ file: shownPath(path), seed: order.seed, settings, timings, warnings })
+      progress.clear()
+      if (!json && !quiet) printPicture(done[done.length - 1], result.image)
     }
-    for (const prompt of prompts)
-      for (let i = 0; i < images; i++) {
-        const seed = seedAfter(firstSeed, i)
-        const { signal } = stop
-        const result = await textToImage(model, { ...optionsOf(options), prompt, seed, signal, onStep })
-        const path = place.next(prompt, seed)
-        await makeFolder(dirname(path))
-        await stop.protect(() => result.image.save(path))
-        const { settings, timings, warnings } = result
-        done.push({ file: shownPath(path), seed, settings, timings, warnings })
-        progress.clear()
-        if (!json && !quiet) printPicture(done[done.length - 1], result.image)
-      }
-    if (json) console.log(JSON.stringify(summary(model.loadMs, prompts, images, done), bigintAsText, 2))
+    if (json) console.log(JSON.stringify(summary(model.loadMs, prompts, done), bigintAsText, 2))
   } catch (error) {
     progress.clear()
     if (stop.signal.aborted) return stop.end()
     throw error
   }
+}
+
+/** Each picture of a prompt has a seed of its own, which makes it again alone. */
+function ordersOf(prompts: readonly string[], { images = 1, seed }: GenerateOptions) {
+  if (!Number.isInteger(images) || images < 1)
+    throw new UsageError(`--images is ${images}; give a whole number from 1 on.`)
+  const first = seed ?? BigInt(crypto.getRandomValues(new Uint32Array(1))[0])
+  const seeds = Array.from({ length: images }, (_, i) => asSeed((first + BigInt(i)) % 2n ** 64n))
+  return prompts.flatMap((prompt) => seeds.map((seed) => ({ prompt, seed })))
+}
+
+/** A number where numbers are exact: JSON and people read it more easily. */
+function asSeed(value: bigint): number | bigint {
+  return value <= Number.MAX_SAFE_INTEGER ? Number(value) : value
 }
 
 /** A picture that was drawn and written, without its pixels. */
@@ -89,15 +98,9 @@ interface Done extends Pick<TextToImageResult, "settings" | "timings" | "warning
   readonly seed: number | bigint
 }
 
-function optionsOf(options: GenerateOptions): Omit<TextToImageOptions, "prompt"> {
+function settingsOf(options: GenerateOptions): Omit<TextToImageOptions, "prompt"> {
   const { negative, steps, guidance, width, height, scheduler } = options
   return { negativePrompt: negative, steps, guidanceScale: guidance, width, height, scheduler }
-}
-
-/** Each picture of a prompt has a seed of its own, which makes it again alone. */
-function seedAfter(first: number | bigint, count: number): number | bigint {
-  const seed = (BigInt(first) + BigInt(count)) % 2n ** 64n
-  return seed <= Number.MAX_SAFE_INTEGER ? Number(seed) : seed
 }
 
 function printPicture({ file, seed, settings, timings, warnings }: Done, image: Image): void {
@@ -112,7 +115,7 @@ function printPicture({ file, seed, settings, timings, warnings }: Done, image: 
 }
 
 /** What `--json` prints. Times are milliseconds over all pictures; settings are those of `textToImage`. */
-function summary(loadMs: number, prompts: readonly string[], images: number, done: readonly Done[]) {
+function summary(loadMs: number, prompts: readonly string[], done: readonly Done[]) {
   const total = (part: keyof Timings, start = 0) => {
     const ms = done.reduce((sum, { timings }) => sum + timings[part], start)
     return Math.round(10 * ms) / 10
@@ -125,7 +128,7 @@ function summary(loadMs: number, prompts: readonly string[], images: number, don
     ...settings,
     prompt: prompts,
     negativePrompt: prompts.map(() => settings.negativePrompt[0]),
-    imagesPerPrompt: images,
+    imagesPerPrompt: done.length / prompts.length,
     timings: {
       load: total("load", loadMs),
       encode: total("encode"),

@@ -11,12 +11,11 @@ export function numberOption(flags: string, description: string): Option {
   })
 }
 
-/** An option whose value is a seed: a number, or a bigint where numbers are not exact. */
+/** An option whose value is a seed, as a bigint. */
 export function seedOption(flags: string, description: string): Option {
   return parsed(flags, description, (text, flag) => {
     if (!/^\d+$/.test(text)) throw wrong(flag, text, "give a whole number from 0 to 2^64 - 1")
-    const seed = parseSeed(BigInt(text))
-    return seed <= Number.MAX_SAFE_INTEGER ? Number(seed) : seed
+    return parseSeed(BigInt(text))
   })
 }
 
