@@ -5,20 +5,21 @@ import type { Value } from "../value.ts"
  * Attention's gradients. The attention weights P are computed again from q and k, as flash attention does,
  * so the forward pass keeps the fused operator and stores nothing.
  *   dV = P^T g    dP = g V^T    dS = P * (dP - sum(dP * P))    dQ = s dS K    dK = s dS^T Q
+ * The sums are taken where they are short: sum(dP * P) over the keys is sum(g * y) over a head's channels.
  */
-export function attentionGradient(g: Value, { inputs, attributes }: Value<"attention">): (Value | null)[] {
-  const { heads, scale: factor } = attributes
-  const [q, k, v] = inputs.slice(0, 3).map((x) => splitHeads(x, heads))
-  const mask: Value | undefined = inputs[3]
+export function attentionGradient(g: Value, value: Value<"attention">): (Value | null)[] {
+  const { heads, scale } = value.attributes
+  const [q, k, v] = value.inputs.slice(0, 3).map((x) => splitHeads(x, heads))
+  const mask: Value | undefined = value.inputs[3]
   const gradient = splitHeads(g, heads)
 
-  const scores = matmul(q, k, { transB: true, scale: factor })
+  const scores = matmul(q, k, { transB: true, scale })
   const weights = softmax(mask ? add(scores, mask) : scores) // [B, heads, T, S]
-  const weighted = mul(matmul(gradient, v, { transB: true }), weights)
-  const gradScores = sub(weighted, mul(weights, reduceSum(weighted, [3], { keepDims: true })))
+  const means = reduceSum(splitHeads(mul(g, value), heads), [3], { keepDims: true }) // [B, heads, T, 1]
+  const gradScores = mul(weights, sub(matmul(gradient, v, { transB: true }), means))
   return [
-    joinHeads(matmul(gradScores, k, { scale: factor })),
-    joinHeads(matmul(gradScores, q, { transA: true, scale: factor })),
+    joinHeads(matmul(gradScores, k, { scale })),
+    joinHeads(matmul(gradScores, q, { transA: true, scale })),
     joinHeads(matmul(weights, gradient, { transA: true })),
     ...(mask ? [sumTo(gradScores, mask.shape)] : []),
   ]

@@ -1,46 +1,71 @@
-import { div, mul, reduceMean, reduceSum, reshape, shift, sqrt, sub } from "../ops/index.ts"
+import { sizeOf } from "../../ground/shape.ts"
+import {
+  add,
+  div,
+  matmul,
+  mul,
+  reduceMean,
+  reduceSum,
+  reshape,
+  scalar,
+  scale,
+  shift,
+  sqrt,
+  sub,
+} from "../ops/index.ts"
 import type { Value } from "../value.ts"
+
+// Both follow from y = w c r + b, where c = x - mean and r = 1 / sqrt(variance + eps), over n numbers:
+//   dx = r (w g - mean(w g) - c r^2 mean(w g c))    dw = sum(g c r)    db = sum(g)
+// Sums are taken before products wherever that leaves fewer numbers, since time goes into passes over memory.
 
 /** Group normalisation's gradients in x, scale and bias. */
 export function groupNormGradient(g: Value, { inputs, attributes }: Value<"groupNorm">): Value[] {
   const [x, weight] = inputs
-  const [b, channels, ...rest] = x.shape
+  const [b, channels] = x.shape
   const { groups, eps } = attributes
-  const grouped = [b, groups, (channels / groups) * rest.reduce((n, d) => n * d, 1)]
-  const perChannel = [channels, ...rest.map(() => 1)]
-  const picture = (value: Value) => reshape(value, x.shape)
+  const width = channels / groups
+  const places = sizeOf(x.shape) / (b * channels)
+  const grouped = (value: Value) => reshape(value, [b, groups, width, places])
 
-  const { normal, deviation } = normalise(reshape(x, grouped), eps)
-  const others = x.shape.map((_, i) => i).filter((i) => i !== 1)
-  const gradNormal = reshape(mul(g, reshape(weight, perChannel)), grouped)
-  return [
-    picture(centre(gradNormal, normal, deviation)),
-    reduceSum(mul(g, picture(normal)), others),
-    reduceSum(g, others),
-  ]
+  const w = reshape(weight, [groups, width, 1])
+  const { centred, inverse } = centre(grouped(x), [2, 3], eps)
+  const sums = reduceSum(grouped(g), [3], { keepDims: true }) // of g, for each channel [B, groups, width, 1]
+  const sumsAlong = reduceSum(mul(grouped(g), centred), [3], { keepDims: true }) // of g c
+  const meanOf = (perChannel: Value) =>
+    scale(reduceSum(mul(w, perChannel), [2], { keepDims: true }), 1 / (width * places))
+
+  const slope = mul(cube(inverse), meanOf(sumsAlong)) // [B, groups, 1, 1]
+  const offset = mul(inverse, meanOf(sums))
+  const gradX = sub(mul(grouped(g), mul(inverse, w)), add(mul(centred, slope), offset))
+  const perChannel = (value: Value) => reshape(reduceSum(value, [0]), [channels])
+  return [reshape(gradX, x.shape), perChannel(mul(sumsAlong, inverse)), perChannel(sums)]
 }
 
 /** Layer normalisation's gradients in x, scale and bias. */
 export function layerNormGradient(g: Value, { inputs, attributes }: Value<"layerNorm">): Value[] {
   const [x, weight] = inputs
-  const { normal, deviation } = normalise(x, attributes.eps)
-  const others = x.shape.map((_, i) => i).slice(0, -1)
-  return [centre(mul(g, weight), normal, deviation), reduceSum(mul(g, normal), others), reduceSum(g, others)]
+  const width = x.shape[x.shape.length - 1]
+  const rows = sizeOf(x.shape) / width
+  const gradients = reshape(g, [rows, width])
+
+  const { centred, inverse } = centre(reshape(x, [rows, width]), [1], attributes.eps)
+  const along = mul(gradients, centred)
+  const meanAlong = scale(matmul(along, reshape(weight, [width, 1])), 1 / width) // [rows, 1]
+  const weighted = mul(gradients, weight)
+  const level = sub(weighted, reduceMean(weighted, [1], { keepDims: true }))
+  const gradX = sub(mul(level, inverse), mul(centred, mul(cube(inverse), meanAlong)))
+  const gradWeight = matmul(reshape(inverse, [1, rows]), along)
+  return [reshape(gradX, x.shape), reshape(gradWeight, [width]), reduceSum(gradients, [0])]
 }
 
-/** (x - mean) / deviation over the last axis, and the deviation sqrt(variance + eps). */
-function normalise(x: Value, eps: number): { normal: Value; deviation: Value } {
-  const centred = sub(x, mean(x))
-  const deviation = sqrt(shift(mean(mul(centred, centred)), eps))
-  return { normal: div(centred, deviation), deviation }
+/** x - mean, and 1 / sqrt(variance + eps), both over the axes. */
+function centre(x: Value, axes: readonly number[], eps: number): { centred: Value; inverse: Value } {
+  const centred = sub(x, reduceMean(x, axes, { keepDims: true }))
+  const variance = reduceMean(mul(centred, centred), axes, { keepDims: true })
+  return { centred, inverse: div(scalar(1, x), sqrt(shift(variance, eps))) }
 }
 
-/** dx = (g - mean(g) - n mean(g n)) / deviation, n the normalised values. */
-function centre(g: Value, normal: Value, deviation: Value): Value {
-  const along = mul(normal, mean(mul(g, normal)))
-  return div(sub(sub(g, mean(g)), along), deviation)
-}
-
-function mean(x: Value): Value {
-  return reduceMean(x, [x.shape.length - 1], { keepDims: true })
+function cube(x: Value): Value {
+  return mul(x, mul(x, x))
 }

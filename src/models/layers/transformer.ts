@@ -8,7 +8,6 @@ import {
   linear,
   mul,
   reshape,
-  slice,
   transpose,
 } from "../../graph/ops/index.ts"
 import type { Value } from "../../graph/value.ts"
@@ -72,11 +71,12 @@ export function crossAttention(x: Value, context: Value, w: Weights, heads: numb
 
 /** GEGLU: half of the widened features, gated by the GELU of the other half (Shazeer 2020, diffusers `FeedForward`). */
 function feedForward(x: Value, w: Weights): Value {
-  const wide = linear(x, w.at(0).at("proj")) // [B, N, 8 C]
-  const last = wide.shape.length - 1
-  const half = wide.shape[last] / 2
-  const gated = mul(slice(wide, last, 0, half), gelu(slice(wide, last, half, 2 * half)))
-  return linear(gated, w.at(2))
+  // Two products of half the width: to cut one product's result in two would cost a pass over it.
+  const wide = w.at(0).at("proj") // [8 C, C]
+  const [rows] = wide.get("weight").shape
+  const value = linear(x, wide.rows(0, rows / 2)) // [B, N, 4 C]
+  const gate = linear(x, wide.rows(rows / 2, rows))
+  return linear(mul(value, gelu(gate)), w.at(2))
 }
 
 /** [B, C, H, W] -> [B, H W, C] */
