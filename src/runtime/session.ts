@@ -8,7 +8,7 @@ import type { Device, EngineOptions } from "./platform/platform.ts"
 
 export type { Device } from "./platform/platform.ts"
 
-/** A graph ready to run: feeds in, outputs back. Runs of all sessions of a process take turns. */
+/** A graph ready to run: feeds in, outputs back. Runs of all sessions of a lane take turns. */
 export interface Session {
   readonly device: Device
   /**

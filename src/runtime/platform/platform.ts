@@ -10,6 +10,8 @@ export interface EngineOptions {
   readonly device: Device
   /** Threads that one run may use (default: one for each physical core). */
   readonly threads?: number
+  /** Runs of one lane take turns, those of different lanes overlap (default: lane 0). A GPU has only one lane. */
+  readonly lane?: number
   /** Leaves weights in the checkpoint's pages instead of a rearranged copy: half the memory, up to twice the time. */
   readonly lowMemory?: boolean
   /** Bytes of the external data whose `location` is a key here. */

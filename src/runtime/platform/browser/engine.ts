@@ -7,10 +7,11 @@ import { ortClient } from "../ort-client.ts"
 import type { Device, Engine, EngineOptions } from "../platform.ts"
 import { productMs } from "../probe.ts"
 
-let client: OrtClient | undefined
+/** The workers that hold ONNX Runtime, by lane. */
+const clients = new Map<number, OrtClient>()
 
 /**
- * Loads a graph in the page's ONNX Runtime worker, which starts with the first graph. Weights that are not among
+ * Loads a graph in the ONNX Runtime worker of its lane, which starts with the first graph. Weights that are not among
  * `files` are fetched by the worker from their location, an address, so that the page never holds them.
  */
 export async function openEngine(model: OnnxModel, options: EngineOptions): Promise<Engine> {
@@ -27,7 +28,9 @@ export async function openEngine(model: OnnxModel, options: EngineOptions): Prom
     ...data,
     location: names.get(data.location) ?? data.location,
   }))
-  client ??= startWorker()
+  // Runs on one GPU must not overlap.
+  const lane = options.device === "cpu" ? (options.lane ?? 0) : 0
+  const client = clients.get(lane) ?? startWorker(lane)
   return client.open(model.graphName, encodeOnnxModel(named), sessionOptions(options, externalData))
 }
 
@@ -54,7 +57,7 @@ function sessionOptions(
   }
 }
 
-function startWorker(): OrtClient {
+function startWorker(lane: number): OrtClient {
   // Written so that bundlers find it: they give the worker a file of its own.
   const worker = new Worker(new URL("./ort-worker.js", import.meta.url), { type: "module" })
   const started = ortClient({
@@ -63,8 +66,9 @@ function startWorker(): OrtClient {
   })
   worker.addEventListener("message", ({ data }) => started.receive(data))
   worker.addEventListener("error", ({ message }) => {
-    client = undefined
+    clients.delete(lane)
     started.lose(`ONNX Runtime's worker failed: ${message}`)
   })
+  clients.set(lane, started)
   return started
 }

@@ -9,12 +9,15 @@ import type { Device, Engine, EngineOptions } from "../platform.ts"
 import { endTurns, newTurn } from "./turn.ts"
 import { placeWeights } from "./weight-files.ts"
 
-let client: OrtClient | undefined
+/** The threads that hold ONNX Runtime, by lane. */
+const clients = new Map<number, OrtClient>()
 
-/** Loads a graph in the process's ONNX Runtime thread, which starts with the first graph. */
+/** Loads a graph in the ONNX Runtime thread of its lane, which starts with the first graph. */
 export async function openEngine(model: OnnxModel, options: EngineOptions): Promise<Engine> {
   const placed = await placeWeights(model, options.files)
-  client ??= startThread()
+  // Runs on one GPU must not overlap.
+  const lane = options.device === "cpu" ? (options.lane ?? 0) : 0
+  const client = clients.get(lane) ?? startThread(lane)
   return client.open(model.graphName, encodeOnnxModel(placed.model), sessionOptions(options, placed.folder))
 }
 
@@ -49,7 +52,7 @@ function sessionOptions(options: EngineOptions, folder: string | undefined): Inf
   }
 }
 
-function startThread(): OrtClient {
+function startThread(lane: number): OrtClient {
   const turn = newTurn()
   const worker = startWorker("ort-worker", turn)
   // A thread in which nothing runs keeps no process alive.
@@ -62,9 +65,10 @@ function startThread(): OrtClient {
   })
   const lose = (why: string) => {
     process.off("exit", end)
-    if (client === started) client = undefined
+    if (clients.get(lane) === started) clients.delete(lane)
     started.lose(why)
   }
+  clients.set(lane, started)
   worker.on("message", started.receive)
   worker.on("error", (error) => lose(`ONNX Runtime's thread failed: ${error.message}`))
   worker.on("exit", () => lose("ONNX Runtime's thread has ended: open the session again."))

@@ -3,7 +3,7 @@ import * as ort from "onnxruntime-node"
 import { ortHost } from "../ort-host.ts"
 import { inTurn } from "./turn.ts"
 
-/** The thread that ONNX Runtime blocks: one for the whole process. */
+/** The thread that ONNX Runtime blocks: one for each lane of the process. */
 
 // What it would print comes back as errors.
 ort.env.logLevel = "fatal"
