@@ -19,6 +19,7 @@ import { openTokenizer } from "../pipelines/tokenizer.ts"
 import { alphasCumprod } from "../schedulers/noise-schedule.ts"
 import type { Parameters } from "./adamw.ts"
 import { type CaptionIds, tokenizeCaptions } from "./caption-ids.ts"
+import { openCaptionStates } from "./caption-states.ts"
 import type { TrainingConfig } from "./config.ts"
 import type { CaptionedImages } from "./dataset.ts"
 import { scaledLatents } from "./kept-latents.ts"
@@ -38,6 +39,8 @@ export interface Stage {
   initial(random: CpuGenerator): Promise<Parameters>
   /** Writes what was learnt as parts of a checkpoint, in the run's folder. */
   save(average: Parameters): Promise<void>
+  /** Gives back what the objective holds open. */
+  close?(): Promise<void>
 }
 
 /** Says how far the preparation of a run is: `done` of `total` of what `task` names. */
@@ -138,12 +141,14 @@ async function denoiserStage(
   const parameters = unetParameters(config)
   const captions = tokenizeCaptions(images, await openTokenizer(absolutePath(run.model, "tokenizer")))
   const schedule = await jsonOf(absolutePath(run.model, "scheduler", "scheduler_config.json"))
+  const latents = await scaledLatents(absolutePath(run.model, "vae"), run.output, images, (done) =>
+    onProgress("encoding pictures", done, images.count),
+  )
+  const states = await frozenTextEncoder(run, captions)
   const data = {
-    latents: await scaledLatents(absolutePath(run.model, "vae"), run.output, images, (done) =>
-      onProgress("encoding pictures", done, images.count),
-    ),
+    latents,
     captions,
-    textEncoder: await frozenTextEncoder(run, captions),
+    states,
     alphasCumprod: alphasCumprod(schedule),
     prediction:
       schedule.prediction_type === "v_prediction" ? ("v_prediction" as const) : ("epsilon" as const),
@@ -159,6 +164,7 @@ async function denoiserStage(
         json,
         halved(average),
       ),
+    close: states.close,
   }
 }
 
@@ -169,7 +175,8 @@ async function frozenTextEncoder(run: TrainingConfig, captions: CaptionIds) {
     throw new LimnError(
       `The tokenizer of ${run.model} gives ${captions.length} ids and its text encoder reads ${config.maxPositionEmbeddings}; use files that belong together.`,
     )
-  return { weights: componentWeights(encoder, clipTextParameters(config))(), config }
+  const weights = componentWeights(encoder, clipTextParameters(config))()
+  return openCaptionStates(captions, weights, config, run)
 }
 
 async function configOf<C>(folder: string, parse: (json: unknown, source: string) => C) {

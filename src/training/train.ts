@@ -6,8 +6,8 @@ import { type TrainingConfig, trainingConfig } from "./config.ts"
 import { openDataset } from "./dataset.ts"
 import type { LossRow } from "./loss-chart.ts"
 import { resumeRun, saveRun } from "./run-files.ts"
-import { openStage, type PreparationProgress } from "./stages.ts"
-import { trainerState, trainSteps } from "./trainer.ts"
+import { openStage, type PreparationProgress, type Stage } from "./stages.ts"
+import { DivergenceError, type TrainingStep, trainerState, trainSteps } from "./trainer.ts"
 
 /** What a caller of `train` may follow and stop. */
 export interface TrainOptions {
@@ -28,6 +28,8 @@ export interface TrainResult {
   readonly output: string
   /** The step that the run was resumed at, 0 for a new one. */
   readonly resumedAt: number
+  /** Whether the signal stopped it before its last step. */
+  readonly stopped: boolean
 }
 
 /**
@@ -45,34 +47,56 @@ export async function train(configPath: string, options: TrainOptions = {}): Pro
         `${path}: "batchSize" is ${config.batchSize} and there are ${images.count} pictures; take fewer.`,
       )
     const stage = await openStage(config, images, options.onProgress ?? (() => {}))
-    const random = cpuGenerator(config.seed)
-    const fresh = trainerState(await stage.initial(random), random)
-    const { state, losses } = (await resumeRun(config.output, fresh)) ?? { state: fresh, losses: [] }
-    const resumedAt = state.optimizer.step
-
-    const save = async () => {
-      await saveRun(config.output, state, losses)
-      await stage.save(state.average)
+    try {
+      return await runStage(stage, config, options)
+    } finally {
+      await stage.close?.()
     }
-    const before = losses.at(-1)?.seconds ?? 0
-    const started = performance.now()
-    let saved = started
-    for await (const step of trainSteps(stage.objective, state, config)) {
-      const seconds = (performance.now() - started) / 1000
-      losses.push({ ...step, seconds: before + seconds })
-      const samplesPerSecond = ((step.step - resumedAt) * config.batchSize * config.accumulation) / seconds
-      options.onStep?.({ ...step, seconds: before + seconds, steps: config.steps, samplesPerSecond })
-      if (options.signal?.aborted) break
-      if (performance.now() - saved > config.saveMinutes * 60_000) {
-        await save()
-        saved = performance.now()
-      }
-    }
-    await save()
-    return { step: state.optimizer.step, steps: config.steps, output: config.output, resumedAt }
   } finally {
     images.close()
   }
+}
+
+async function runStage(stage: Stage, config: TrainingConfig, options: TrainOptions): Promise<TrainResult> {
+  const random = cpuGenerator(config.seed)
+  const fresh = trainerState(await stage.initial(random), random)
+  const { state, losses } = (await resumeRun(config.output, fresh)) ?? { state: fresh, losses: [] }
+  const resumedAt = state.optimizer.step
+  const before = losses.at(-1)?.seconds ?? 0
+  const started = performance.now()
+  const isStopped = () => options.signal?.aborted === true && state.optimizer.step < config.steps
+
+  let saved = { step: resumedAt, at: started }
+  const save = async () => {
+    // The state first: a run that is killed here goes on from it, and writes the model's parts at its next save.
+    await saveRun(config.output, state, losses)
+    await stage.save(state.average)
+    saved = { step: state.optimizer.step, at: performance.now() }
+  }
+  const follow = (step: TrainingStep) => {
+    const seconds = (performance.now() - started) / 1000
+    const row = { ...step, seconds: before + seconds }
+    losses.push(row)
+    const samplesPerSecond = ((step.step - resumedAt) * config.batchSize * config.accumulation) / seconds
+    options.onStep?.({ ...row, steps: config.steps, samplesPerSecond })
+  }
+
+  try {
+    if (!isStopped())
+      for await (const step of trainSteps(stage.objective, state, config)) {
+        follow(step)
+        if (isStopped()) break
+        if (performance.now() - saved.at > config.saveMinutes * 60_000) await save()
+      }
+  } catch (error) {
+    // Whatever failed, the steps before it stand, unless they led to where no number is left.
+    if (!(error instanceof DivergenceError) && state.optimizer.step > saved.step) await save()
+    throw error
+  }
+  // A finished run is saved again, in case it was killed between its state and the model's parts.
+  if (state.optimizer.step > saved.step || state.optimizer.step >= config.steps) await save()
+  const { step } = state.optimizer
+  return { step, steps: config.steps, output: config.output, resumedAt, stopped: isStopped() }
 }
 
 function placed(config: TrainingConfig, folder: string): TrainingConfig {

@@ -1,9 +1,10 @@
+import { cpuCount } from "#platform"
 import { build, toOnnx } from "../graph/build.ts"
 import { gradient } from "../graph/gradient.ts"
 import type { Value } from "../graph/value.ts"
 import { inputWeights, type Weights } from "../graph/weights.ts"
 import { LimnError } from "../ground/errors.ts"
-import type { CpuGenerator } from "../ground/random/cpu-generator.ts"
+import { type CpuGenerator, cpuGeneratorFromState } from "../ground/random/cpu-generator.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { openSession, type Session } from "../runtime/session.ts"
 import {
@@ -18,12 +19,15 @@ import {
 import { emaDecay, emaStep } from "./ema.ts"
 import { type LearningRateSchedule, learningRateFactor } from "./learning-rate.ts"
 
+/** Tensors by the names of a graph's inputs. */
+type Feeds = Readonly<Record<string, Tensor>>
+
 /** Something that can be learnt: a scalar loss over a batch, described once, and batches to feed it. */
 export interface Objective {
   /** The loss of one batch, over the trainable weights. */
   loss(weights: Weights): Value
   /** The feeds of one batch. All chance comes from `random`, so that a resumed run goes on as it would have. */
-  batch(random: CpuGenerator): Readonly<Record<string, Tensor>>
+  batch(random: CpuGenerator): Feeds | Promise<Feeds>
 }
 
 /** How the parameters move. */
@@ -32,13 +36,16 @@ export interface TrainerOptions extends AdamWOptions {
   readonly steps: number
   readonly schedule: LearningRateSchedule
   readonly warmupSteps: number
-  /** Batches whose gradients are averaged for one optimizer step. */
+  /**
+   * Batches whose gradients are averaged for one optimizer step. They run side by side as far as there are threads:
+   * two halves of a batch on a thread each take less time than the whole on two threads.
+   */
   readonly accumulation: number
   /** Largest norm of all gradients together. */
   readonly clipNorm: number
   /** Largest decay of the running average of the parameters, which is what is kept in the end. */
   readonly emaDecay: number
-  /** Processor threads of one run; all cores unless given. */
+  /** Processor threads in all; one for each core unless given. */
   readonly threads?: number
 }
 
@@ -47,7 +54,7 @@ export interface TrainerState {
   readonly parameters: Parameters
   readonly average: Parameters
   readonly optimizer: AdamWState
-  readonly random: CpuGenerator
+  random: CpuGenerator
 }
 
 /** What one optimizer step did. */
@@ -59,6 +66,11 @@ export interface TrainingStep {
   readonly gradientNorm: number
 }
 
+/** The loss or its gradient is no longer a number: what was learnt last is worth nothing. */
+export class DivergenceError extends LimnError {
+  override name = "DivergenceError"
+}
+
 /** The state of a run that begins at these parameters. They are copied to memory that the engine reads in place. */
 export function trainerState(initial: Parameters, random: CpuGenerator): TrainerState {
   const parameters = shared(initial)
@@ -67,43 +79,39 @@ export function trainerState(initial: Parameters, random: CpuGenerator): Trainer
 
 /**
  * Trains from the state's step to the last, yielding after every optimizer step, when the state is whole: the
- * caller saves, reports and stops as it likes.
- * Throws a LimnError where the loss is no longer a number.
+ * caller saves, reports and stops as it likes. The session closes when the caller leaves the loop.
+ * Throws a DivergenceError where the loss or its gradient is no longer a number, and whatever the objective throws; the state then
+ * stands as it did after the step before.
  */
 export async function* trainSteps(
   objective: Objective,
   state: TrainerState,
   options: TrainerOptions,
 ): AsyncGenerator<TrainingStep> {
-  const { parameters, average, optimizer, random } = state
-  const session = await openSession(stepGraph(objective, parameters), {
-    device: "cpu",
-    threads: options.threads,
-  })
+  const { parameters, average, optimizer } = state
+  const graph = stepGraph(objective, parameters)
+  const sessions: Session[] = []
   try {
+    for (const lane of lanes(options)) sessions.push(await openSession(graph, { device: "cpu", ...lane }))
     while (optimizer.step < options.steps) {
-      const factor = learningRateFactor(optimizer.step, options)
-      const { loss, gradients } = await accumulate(
-        session,
-        objective,
-        parameters,
-        random,
-        options.accumulation,
-      )
-      if (!Number.isFinite(loss))
-        throw new LimnError(
-          `The loss is ${loss} at step ${optimizer.step + 1}: lower the learning rate and resume.`,
-        )
-      const norm = globalNorm(gradients) / options.accumulation
+      const { loss, gradients, norm } = await accumulate(sessions, objective, state, options.accumulation)
       const scale = clipScale(norm, options.clipNorm) / options.accumulation
-      const learningRate = options.learningRate * factor
+      const learningRate = options.learningRate * learningRateFactor(optimizer.step, options)
       adamWStep(parameters, gradients, optimizer, { ...options, learningRate }, scale)
       emaStep(average, parameters, emaDecay(optimizer.step, options.emaDecay))
       yield { step: optimizer.step, loss, learningRate, gradientNorm: norm }
     }
   } finally {
-    await session.close()
+    for (const session of sessions) await session.close()
   }
+}
+
+/** As many lanes as there are batches and threads for, which the lanes share. */
+function lanes({ accumulation, threads }: TrainerOptions) {
+  const all = threads ?? cpuCount()
+  const count = Math.min(accumulation, all)
+  if (count === 1) return [{ lane: 0, threads }]
+  return Array.from({ length: count }, (_, lane) => ({ lane, threads: Math.floor(all / count) }))
 }
 
 /** Loss and gradients of every parameter in one graph; parameters are inputs, since they change at each step. */
@@ -126,26 +134,67 @@ function parameterValue(weights: Weights, name: string): Value {
   return dot < 0 ? weights.get(name) : weights.at(name.slice(0, dot)).get(name.slice(dot + 1))
 }
 
+/** The mean loss of some batches, the sum of their gradients, and their mean's norm. Where it throws, no chance was used. */
 async function accumulate(
-  session: Session,
+  sessions: readonly Session[],
   objective: Objective,
-  parameters: Parameters,
-  random: CpuGenerator,
+  state: TrainerState,
   batches: number,
-): Promise<{ loss: number; gradients: Parameters }> {
-  let loss = 0
-  const gradients = new Map<string, Tensor<"float32">>()
-  for (let k = 0; k < batches; k++) {
-    const results = await session.run({ ...Object.fromEntries(parameters), ...objective.batch(random) })
-    loss += (results.loss.data as Float32Array)[0] / batches
-    for (const name of parameters.keys()) {
-      const g = results[gradientOf(name)] as Tensor<"float32">
-      const sum = gradients.get(name)
-      if (sum === undefined) gradients.set(name, g)
-      else for (let i = 0; i < g.data.length; i++) sum.data[i] += g.data[i]
-    }
+): Promise<{ loss: number; gradients: Parameters; norm: number }> {
+  const before = state.random.state()
+  try {
+    const feeds: Feeds[] = []
+    for (let k = 0; k < batches; k++) feeds.push(await objective.batch(state.random))
+    const sums = await Promise.all(
+      sessions.map((session, lane) => {
+        const share = feeds.filter((_, k) => k % sessions.length === lane)
+        return runBatches(session, share, state.parameters)
+      }),
+    )
+    // One lane after the other, so that the same batches give the same bits.
+    const { loss: total, gradients } = sums.reduce(addTo)
+    const loss = total / batches
+    const norm = globalNorm(gradients) / batches
+    if (!Number.isFinite(loss) || !Number.isFinite(norm))
+      throw new DivergenceError(
+        `At step ${state.optimizer.step + 1} the loss is ${loss} and its gradient's norm ${norm}: lower the learning rate and resume.`,
+      )
+    return { loss, gradients, norm }
+  } catch (error) {
+    state.random = cpuGeneratorFromState(before)
+    throw error
   }
-  return { loss, gradients }
+}
+
+/** Losses and gradients of some batches, summed. */
+interface BatchSums {
+  readonly loss: number
+  readonly gradients: Parameters
+}
+
+async function runBatches(
+  session: Session,
+  batches: readonly Feeds[],
+  parameters: Parameters,
+): Promise<BatchSums> {
+  let sums: BatchSums | undefined
+  for (const feeds of batches) {
+    const results = await session.run({ ...Object.fromEntries(parameters), ...feeds })
+    const gradients = new Map<string, Tensor<"float32">>()
+    for (const name of parameters.keys()) gradients.set(name, results[gradientOf(name)] as Tensor<"float32">)
+    const one = { loss: (results.loss.data as Float32Array)[0], gradients }
+    sums = sums === undefined ? one : addTo(sums, one)
+  }
+  return sums!
+}
+
+/** Adds `more` to `sums`, whose arrays are used on. */
+function addTo(sums: BatchSums, more: BatchSums): BatchSums {
+  for (const [name, { data: sum }] of sums.gradients) {
+    const { data } = more.gradients.get(name)!
+    for (let i = 0; i < sum.length; i++) sum[i] += data[i]
+  }
+  return { loss: sums.loss + more.loss, gradients: sums.gradients }
 }
 
 function gradientOf(name: string): string {

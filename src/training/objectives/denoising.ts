@@ -1,12 +1,10 @@
 import { input } from "../../graph/node.ts"
 import { add, meanSquaredError, mul, reshape, sub } from "../../graph/ops/index.ts"
-import type { Weights } from "../../graph/weights.ts"
 import { float32, type Tensor } from "../../ground/tensor.ts"
-import { clipText } from "../../models/clip-text.ts"
-import type { ClipTextConfig } from "../../models/config/clip-text.ts"
 import type { UNetConfig } from "../../models/config/unet.ts"
 import { unet } from "../../models/unet.ts"
 import type { CaptionIds } from "../caption-ids.ts"
+import type { CaptionStates } from "../caption-states.ts"
 import type { Objective } from "../trainer.ts"
 
 /** What a denoiser learns from. */
@@ -14,7 +12,7 @@ export interface DenoisingData {
   /** Scaled latents [count, C, h, w]. */
   readonly latents: Tensor<"float32">
   readonly captions: CaptionIds
-  readonly textEncoder: { readonly weights: Weights; readonly config: ClipTextConfig }
+  readonly states: CaptionStates
   /** Share of the signal that is left at each training step (MODELS: ā). */
   readonly alphasCumprod: Float32Array
   /** What the denoiser says: the noise, or the velocity sqrt(ā) noise - sqrt(1 - ā) x (Salimans & Ho 2022). */
@@ -23,13 +21,12 @@ export interface DenoisingData {
 
 /** Noise is added to latents at a random step and the UNet is told the text (Ho et al. 2020, Rombach et al. 2022). */
 export function denoising(
-  { latents, captions, textEncoder, alphasCumprod, prediction }: DenoisingData,
+  { latents, captions, states, alphasCumprod, prediction }: DenoisingData,
   config: UNetConfig,
   { batchSize, conditionDropout }: { readonly batchSize: number; readonly conditionDropout: number },
 ): Objective {
   const [count, ...each] = latents.shape
   const size = each.reduce((n, d) => n * d, 1)
-  const { length } = captions
   const shape = [batchSize, ...each]
   return {
     loss(weights) {
@@ -38,24 +35,22 @@ export function denoising(
       const signal = reshape(input("signal", "float32", [batchSize]), [batchSize, 1, 1, 1])
       const spread = reshape(input("spread", "float32", [batchSize]), [batchSize, 1, 1, 1])
       const timestep = input("timestep", "float32", [batchSize])
-      const ids = input("ids", "int64", [batchSize, length])
-      const text = clipText(ids, textEncoder.weights, textEncoder.config).lastHiddenState
+      const text = input("text", "float32", [batchSize, ...states.shape])
       const sample = add(mul(signal, clean), mul(spread, noise))
       const target = prediction === "epsilon" ? noise : sub(mul(signal, noise), mul(spread, clean))
       return meanSquaredError(unet({ sample, timestep, encoderHiddenStates: text }, weights, config), target)
     },
-    batch(random) {
+    async batch(random) {
       const chosen = random.randint(0, count, [batchSize]).data
       const steps = random.randint(0, alphasCumprod.length, [batchSize]).data
       const dropped = random.rand([batchSize]).data
       const clean = new Float32Array(batchSize * size)
-      const ids = new BigInt64Array(batchSize * length)
+      const told: number[] = []
       for (let n = 0; n < batchSize; n++) {
         const i = Number(chosen[n])
         clean.set(latents.data.subarray(i * size, (i + 1) * size), n * size)
-        const drawn = captions.draw(i, random).ids
-        const row = dropped[n] < conditionDropout ? captions.empty : drawn
-        for (let k = 0; k < length; k++) ids[n * length + k] = BigInt(row[k])
+        const drawn = captions.draw(i, random)
+        told.push(dropped[n] < conditionDropout ? 0 : drawn)
       }
       const kept = Array.from(steps, (t) => alphasCumprod[Number(t)])
       return {
@@ -67,7 +62,7 @@ export function denoising(
           kept.map((a) => Math.sqrt(1 - a)),
         ),
         timestep: float32([batchSize], Array.from(steps, Number)),
-        ids: { dtype: "int64", shape: [batchSize, length], data: ids },
+        text: await states.of(told),
       }
     },
   }

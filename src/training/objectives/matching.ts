@@ -56,11 +56,11 @@ export function matching(
       const chosen = Array.from(random.randint(0, images.count, [batchSize]).data, Number)
       const ids = new BigInt64Array(batchSize * length)
       const ends = chosen.map((i, n) => {
-        const drawn = captions.draw(i, random)
-        drawn.ids.forEach((id, k) => {
+        const row = captions.row(captions.draw(i, random))
+        row.ids.forEach((id, k) => {
           ids[n * length + k] = BigInt(id)
         })
-        return n * length + drawn.used - 1
+        return n * length + row.length - 1
       })
       return {
         ids: { dtype: "int64", shape: [batchSize, length], data: ids },
