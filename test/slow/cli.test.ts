@@ -172,7 +172,7 @@ describe("limn refuses in one sentence", () => {
 
 describe("Ctrl-C", () => {
   it.each([100, 700, 1500, 3000])("after %d ms leaves nothing", async (ms) => {
-    const ended = await draw(["a cat", "--steps", "1000", "--width", "512", "--height", "512"], {
+    const ended = await draw(["a cat", "--steps", "900", "--width", "512", "--height", "512"], {
       onStart: (child) => setTimeout(() => child.kill("SIGINT"), ms),
     })
     expect(ended).toEqual({ code: 130, stdout: "", stderr: "" })
@@ -294,7 +294,7 @@ describe("help", () => {
 describe.skipIf(!existsSync("/usr/bin/script"))("in a terminal", () => {
   const inTerminal = (args: readonly string[]): Promise<Ended> => {
     const words = [process.execPath, installed.bin, "--model", tiny, "--device", "cpu", ...args]
-    const command = `stty cols 80; TERM=xterm-256color COLORTERM=truecolor ${words.map((word) => `'${word}'`).join(" ")}`
+    const command = `stty cols 80; env -u CI TERM=xterm-256color COLORTERM=truecolor ${words.map((word) => `'${word}'`).join(" ")}`
     return runProcess("/usr/bin/script", ["-qec", command, "/dev/null"], { cwd: folder })
   }
 
