@@ -85,7 +85,7 @@ export function paceMeter() {
     },
     /** Milliseconds left, the time since the last count taken off; undefined while that cannot be told. */
     remaining({ done, total }: ProgressState, now: number): number | undefined {
-      if (done === undefined || total === undefined) return undefined
+      if (done === undefined || total === undefined || done >= total) return undefined
       if (first === undefined || last === undefined || last.done <= first.done) return undefined
       const each = (last.at - first.at) / (last.done - first.done)
       return Math.max(0, each * (total - last.done) - (now - last.at))

@@ -133,6 +133,7 @@ describe("progress", () => {
     expect(pace.remaining({ label: "drawing", done: 3, total: 11 }, 52_000)).toBe(8000)
     expect(pace.remaining({ label: "drawing", done: 3, total: 11 }, 52_500)).toBe(7500)
     expect(pace.remaining({ label: "drawing", done: 3, total: 11 }, 99_000)).toBe(0)
+    expect(pace.remaining({ label: "drawing", done: 11, total: 11 }, 99_000)).toBeUndefined()
   })
 })
 
