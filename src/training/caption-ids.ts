@@ -12,6 +12,7 @@ export interface CaptionIds {
   draw(i: number, random: CpuGenerator): number
 }
 
+/** Tokenizes every caption of a dataset, padded as the text encoder reads them. */
 export function tokenizeCaptions(images: CaptionedImages, tokenizer: Tokenizer): CaptionIds {
   const numbers = new Map([["", 0]])
   const ofPictures = images.captions.map((texts) =>
