@@ -23,7 +23,7 @@ export async function train(config: string): Promise<void> {
   })
   const started = performance.now()
   progress.show({ label: "preparing" })
-  const { step, steps, output, resumedAt } = await runTraining(config, {
+  const { step, steps, output, resumedAt, stopped } = await runTraining(config, {
     signal: stop.signal,
     onProgress: (task, done, total) =>
       progress.show(done < total ? { label: task, done, total } : { label: "preparing" }),
@@ -36,7 +36,7 @@ export async function train(config: string): Promise<void> {
   }).finally(() => progress.clear())
 
   const folder = shownPath(output)
-  if (stop.signal.aborted) {
+  if (stopped) {
     process.stderr.write(`Stopped at step ${step} of ${steps}; the same command goes on from there.\n`)
     return stop.end()
   }
