@@ -1,7 +1,7 @@
-import { sizeOf } from "../ground/shape.ts"
 import { attentionGradient } from "./gradients/attention.ts"
 import { convolutionGradient } from "./gradients/convolution.ts"
 import { groupNormGradient, layerNormGradient } from "./gradients/normalisation.ts"
+import { matmulGradient } from "./gradients/product.ts"
 import { upsampleNearestGradient } from "./gradients/resampling.ts"
 import {
   add,
@@ -12,7 +12,6 @@ import {
   exp,
   expand,
   gatherRows,
-  matmul,
   mul,
   neg,
   pad,
@@ -74,17 +73,7 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
   erf: (g, { inputs: [x] }) => [scale(mul(g, exp(neg(mul(x, x)))), 2 / Math.sqrt(Math.PI))],
   cast: (g, { inputs: [x] }) => [cast(g, x.dtype)],
 
-  matmul: (g, { inputs: [a, b], attributes }) => {
-    const { transA, transB, scale: factor } = attributes
-    const ga = transA
-      ? matmul(b, g, { transA: transB, transB: true, scale: factor })
-      : matmul(g, b, { transB: !transB, scale: factor })
-    const shared = b.shape.length === 2 && a.shape.length > 2
-    if (shared && transA) return [ga, sumTo(gradientOfRight(a, g, attributes), b.shape)]
-    // One matrix for all batches: all rows count as one long batch, so that its gradient is one product.
-    const [rows, gradients] = shared ? [flatten(a), flatten(g)] : [a, g]
-    return [ga, gradientOfRight(rows, gradients, attributes)]
-  },
+  matmul: matmulGradient,
   conv2d: convolutionGradient,
   convTranspose2d: null, // only ever made by a gradient; nothing here differentiates twice
   attention: attentionGradient,
@@ -130,17 +119,6 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
   upsampleNearest: upsampleNearestGradient,
   gatherRows: (g, { inputs: [table, ids] }) => [scatterRows(g, ids, table.shape[0]), null],
   scatterRows: (g, { inputs: [, ids] }) => [gatherRows(g, ids), null],
-}
-
-function gradientOfRight(a: Value, g: Value, { transA, transB, scale: factor }: Attributes["matmul"]): Value {
-  return transB
-    ? matmul(g, a, { transA: true, transB: transA, scale: factor })
-    : matmul(a, g, { transA: !transA, scale: factor })
-}
-
-function flatten(x: Value): Value {
-  const width = x.shape[x.shape.length - 1]
-  return reshape(x, [sizeOf(x.shape) / width, width])
 }
 
 function spread(g: Value, x: Value, { axes }: Attributes["reduceSum"]): Value {

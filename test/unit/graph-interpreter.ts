@@ -1,0 +1,333 @@
+import { order } from "../../src/graph/build.ts"
+import type { Attributes, Op, Value } from "../../src/graph/value.ts"
+import { isOp } from "../../src/graph/value.ts"
+import type { Shape } from "../../src/ground/shape.ts"
+import { sizeOf } from "../../src/ground/shape.ts"
+import { tensor, toFloat32 } from "../../src/ground/tensor.ts"
+
+/** Numbers of any type, in double precision. */
+export interface Numbers {
+  readonly shape: Shape
+  readonly data: Float64Array
+}
+
+type Meaning<P extends Op> = (
+  inputs: readonly Numbers[],
+  attributes: Attributes[P],
+  shape: Shape,
+) => Float64Array
+
+/**
+ * Computes described values in double precision, straight from the operators' definitions: what limn's ONNX and
+ * gradient rules are held to.
+ */
+export function interpret(
+  values: readonly Value[],
+  feeds: Readonly<Record<string, Float64Array>>,
+): Float64Array[] {
+  const results = new Map<Value, Numbers>()
+  for (const value of order(values))
+    results.set(value, {
+      shape: value.shape,
+      data: meaningOf(
+        value,
+        value.inputs.map((x) => results.get(x)!),
+        feeds,
+      ),
+    })
+  return values.map((value) => results.get(value)!.data)
+}
+
+function meaningOf<P extends Op>(
+  value: Value<P>,
+  inputs: readonly Numbers[],
+  feeds: Readonly<Record<string, Float64Array>>,
+): Float64Array {
+  if (isOp(value, "input")) return feeds[value.attributes.name]
+  const meaning: Meaning<P> = meanings[value.op]
+  return meaning(inputs, value.attributes, value.shape)
+}
+
+const each =
+  (f: (x: number) => number): Meaning<Op> =>
+  ([x]) =>
+    x.data.map(f)
+
+const pairs =
+  (f: (a: number, b: number) => number): Meaning<Op> =>
+  ([a, b], _, shape) => {
+    const out = new Float64Array(sizeOf(shape))
+    forEachIndex(shape, (index, at) => {
+      out[at] = f(a.data[broadcastOffset(a.shape, index)], b.data[broadcastOffset(b.shape, index)])
+    })
+    return out
+  }
+
+/** Every operator as textbooks write it, one number at a time. */
+export const meanings: { readonly [P in Op]: Meaning<P> } = {
+  input: () => {
+    throw new Error("An input has no meaning but its feed.")
+  },
+  weight: (_, { storage }) => {
+    if (storage.kind === "file") throw new Error("The interpreter reads no files.")
+    return Float64Array.from(toFloat32(storage.tensor).data)
+  },
+  constant: (_, { tensor: { dtype, shape, data } }) =>
+    Float64Array.from(toFloat32(tensor(dtype, shape, data)).data),
+
+  add: pairs((a, b) => a + b),
+  sub: pairs((a, b) => a - b),
+  mul: pairs((a, b) => a * b),
+  div: pairs((a, b) => a / b),
+  neg: each((x) => -x),
+  exp: each(Math.exp),
+  log: each(Math.log),
+  sqrt: each(Math.sqrt),
+  sin: each(Math.sin),
+  cos: each(Math.cos),
+  tanh: each(Math.tanh),
+  sigmoid: each((x) => 1 / (1 + Math.exp(-x))),
+  sigmoidGate: ([x], { alpha }) => x.data.map((v) => v / (1 + Math.exp(-alpha * v))),
+  gelu: each((x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2))),
+  erf: each(erf),
+  cast: ([x], { to }) =>
+    /float/.test(to) ? x.data : x.data.map(to === "bool" ? (v) => (v === 0 ? 0 : 1) : Math.trunc),
+
+  matmul: ([a, b], { transA, transB, scale }, shape) => {
+    const out = new Float64Array(sizeOf(shape))
+    const depth = a.shape.at(transA ? -2 : -1)!
+    forEachIndex(shape, (index, at) => {
+      const batch = index.slice(0, -2)
+      const [row, column] = index.slice(-2)
+      const rightBatch = b.shape.length > 2 ? batch : []
+      let sum = 0
+      for (let k = 0; k < depth; k++)
+        sum +=
+          a.data[offset(a.shape, [...batch, ...(transA ? [k, row] : [row, k])])] *
+          b.data[offset(b.shape, [...rightBatch, ...(transB ? [column, k] : [k, column])])]
+      out[at] = scale * sum
+    })
+    return out
+  },
+  conv2d: ([x, w, bias], { stride, padding }, shape) => {
+    const out = new Float64Array(sizeOf(shape))
+    const [, channels, height, width] = x.shape
+    const [, , kh, kw] = w.shape
+    forEachIndex(shape, ([n, o, y, z], at) => {
+      let sum = bias ? bias.data[o] : 0
+      for (let c = 0; c < channels; c++)
+        for (let i = 0; i < kh; i++)
+          for (let j = 0; j < kw; j++) {
+            const row = y * stride + i - padding[0]
+            const column = z * stride + j - padding[1]
+            if (row >= 0 && row < height && column >= 0 && column < width)
+              sum += x.data[offset(x.shape, [n, c, row, column])] * w.data[offset(w.shape, [o, c, i, j])]
+          }
+      out[at] = sum
+    })
+    return out
+  },
+  convTranspose2d: ([x, w], { stride, padding }, shape) => {
+    const out = new Float64Array(sizeOf(shape))
+    const [, outChannels, height, width] = shape
+    const [, , kh, kw] = w.shape
+    forEachIndex(x.shape, ([n, c, y, z], at) => {
+      for (let o = 0; o < outChannels; o++)
+        for (let i = 0; i < kh; i++)
+          for (let j = 0; j < kw; j++) {
+            const row = y * stride + i - padding[0]
+            const column = z * stride + j - padding[1]
+            if (row >= 0 && row < height && column >= 0 && column < width)
+              out[offset(shape, [n, o, row, column])] += x.data[at] * w.data[offset(w.shape, [c, o, i, j])]
+          }
+    })
+    return out
+  },
+  attention: ([q, k, v, mask], { heads, scale }, shape) => {
+    const out = new Float64Array(sizeOf(shape))
+    const keys = k.shape[1]
+    const perHead = q.shape[2] / heads
+    const valuesPerHead = v.shape[2] / heads
+    forEachIndex([q.shape[0], heads, q.shape[1]], ([b, h, t]) => {
+      const scores = Float64Array.from({ length: keys }, (_, s) => {
+        let sum = 0
+        for (let d = h * perHead; d < (h + 1) * perHead; d++)
+          sum += q.data[offset(q.shape, [b, t, d])] * k.data[offset(k.shape, [b, s, d])]
+        return scale * sum + (mask ? mask.data[broadcastOffset(mask.shape, [b, h, t, s])] : 0)
+      })
+      const weights = softmaxOf(scores)
+      for (let d = h * valuesPerHead; d < (h + 1) * valuesPerHead; d++)
+        for (let s = 0; s < keys; s++)
+          out[offset(shape, [b, t, d])] += weights[s] * v.data[offset(v.shape, [b, s, d])]
+    })
+    return out
+  },
+
+  groupNorm: ([x, scale, bias], { groups, eps }) => {
+    const [b, channels] = x.shape
+    const places = x.data.length / b / channels
+    return rows(x.data, x.data.length / b / groups, (row, g) =>
+      normalised(row, eps).map((v, i) => {
+        const channel = (g % groups) * (channels / groups) + Math.floor(i / places)
+        return v * scale.data[channel] + bias.data[channel]
+      }),
+    )
+  },
+  layerNorm: ([x, scale, bias], { eps }) =>
+    rows(x.data, x.shape.at(-1)!, (row) =>
+      normalised(row, eps).map((v, i) => v * scale.data[i] + bias.data[i]),
+    ),
+  softmax: ([x]) => rows(x.data, x.shape.at(-1)!, softmaxOf),
+  logSoftmax: ([x]) => rows(x.data, x.shape.at(-1)!, (row) => softmaxOf(row).map(Math.log)),
+
+  reduceSum: ([x], { axes }) => reduced(x, axes),
+  reduceMean: ([x], { axes }) => {
+    const count = axes.reduce((n, axis) => n * x.shape[axis], 1)
+    return reduced(x, axes).map((v) => v / count)
+  },
+
+  reshape: ([x]) => x.data,
+  transpose: ([x], { permutation }, shape) =>
+    gathered(x, shape, (index) => x.shape.map((_, axis) => index[permutation.indexOf(axis)])),
+  concat: (inputs, { axis }, shape) => {
+    const out = new Float64Array(sizeOf(shape))
+    let start = 0
+    for (const x of inputs) {
+      forEachIndex(x.shape, (index, at) => {
+        out[
+          offset(
+            shape,
+            index.map((i, k) => (k === axis ? i + start : i)),
+          )
+        ] = x.data[at]
+      })
+      start += x.shape[axis]
+    }
+    return out
+  },
+  slice: ([x], { axis, start, step }, shape) =>
+    gathered(x, shape, (index) => index.map((i, k) => (k === axis ? start + i * step : i))),
+  pad: ([x], { before }, shape) => {
+    const out = new Float64Array(sizeOf(shape))
+    forEachIndex(x.shape, (index, at) => {
+      out[
+        offset(
+          shape,
+          index.map((i, k) => i + before[k]),
+        )
+      ] = x.data[at]
+    })
+    return out
+  },
+  expand: ([x], _, shape) => {
+    const out = new Float64Array(sizeOf(shape))
+    forEachIndex(shape, (index, at) => {
+      out[at] = x.data[broadcastOffset(x.shape, index)]
+    })
+    return out
+  },
+  upsampleNearest: ([x], { height, width }, shape) =>
+    gathered(x, shape, ([b, c, y, z]) => [
+      b,
+      c,
+      Math.floor((y * x.shape[2]) / height),
+      Math.floor((z * x.shape[3]) / width),
+    ]),
+  gatherRows: ([table, ids], _, shape) => {
+    const width = shape.at(-1)!
+    const out = new Float64Array(sizeOf(shape))
+    ids.data.forEach((id, i) => {
+      out.set(table.data.subarray(id * width, (id + 1) * width), i * width)
+    })
+    return out
+  },
+  scatterRows: ([updates, ids], _, shape) => {
+    const out = new Float64Array(sizeOf(shape))
+    const width = shape[1]
+    ids.data.forEach((id, i) => {
+      for (let d = 0; d < width; d++) out[id * width + d] += updates.data[i * width + d]
+    })
+    return out
+  },
+}
+
+/** The error function by its power series, whose terms fall soon enough for |x| < 5. */
+function erf(x: number): number {
+  let term = x
+  let sum = x
+  for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(sum) && n < 200; n++) {
+    term *= (-x * x) / n
+    sum += term / (2 * n + 1)
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum
+}
+
+function softmaxOf(scores: Float64Array): Float64Array {
+  const largest = Math.max(...scores)
+  const powers = scores.map((v) => Math.exp(v - largest))
+  const total = powers.reduce((a, b) => a + b, 0)
+  return powers.map((v) => v / total)
+}
+
+function normalised(row: Float64Array, eps: number): Float64Array {
+  const mean = row.reduce((a, b) => a + b, 0) / row.length
+  const variance = row.reduce((a, b) => a + (b - mean) ** 2, 0) / row.length
+  return row.map((v) => (v - mean) / Math.sqrt(variance + eps))
+}
+
+/** Every run of `length` numbers replaced. */
+function rows(
+  data: Float64Array,
+  length: number,
+  replace: (row: Float64Array, number: number) => Float64Array,
+): Float64Array {
+  const out = new Float64Array(data.length)
+  for (let start = 0; start < data.length; start += length)
+    out.set(replace(data.slice(start, start + length), start / length), start)
+  return out
+}
+
+function reduced(x: Numbers, axes: readonly number[]): Float64Array {
+  const kept = x.shape.map((d, axis) => (axes.includes(axis) ? 1 : d))
+  const out = new Float64Array(sizeOf(kept))
+  forEachIndex(x.shape, (index, at) => {
+    out[broadcastOffset(kept, index)] += x.data[at]
+  })
+  return out
+}
+
+function gathered(
+  x: Numbers,
+  shape: Shape,
+  from: (index: readonly number[]) => readonly number[],
+): Float64Array {
+  const out = new Float64Array(sizeOf(shape))
+  forEachIndex(shape, (index, at) => {
+    out[at] = x.data[offset(x.shape, from(index))]
+  })
+  return out
+}
+
+/** Every index of a shape, in row-major order, and its place. */
+function forEachIndex(shape: Shape, visit: (index: readonly number[], at: number) => void): void {
+  const count = sizeOf(shape)
+  for (let at = 0; at < count; at++) {
+    let rest = at
+    const index = new Array<number>(shape.length)
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      index[axis] = rest % shape[axis]
+      rest = Math.floor(rest / shape[axis])
+    }
+    visit(index, at)
+  }
+}
+
+function offset(shape: Shape, index: readonly number[]): number {
+  return shape.reduce((at, size, axis) => at * size + index[axis], 0)
+}
+
+/** The place of an index of a broadcast result. */
+function broadcastOffset(shape: Shape, index: readonly number[]): number {
+  const lead = index.length - shape.length
+  return shape.reduce((at, size, axis) => at * size + (size === 1 ? 0 : index[axis + lead]), 0)
+}
