@@ -99,17 +99,19 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
     convolution({ picture: [2, 2, 4, 3], kernel: [3, 2, 3, 2], stride: 1, padding: 1, bias: false }),
     convolution({ picture: [1, 2, 3, 3], kernel: [2, 2, 3, 3], stride: 1, padding: 0 }),
   ],
-  convTranspose2d: [
-    { stride: 1, padding: [0, 0, 0, 0], outputPadding: [0, 0] },
-    { stride: 2, padding: [1, 1, 1, 1], outputPadding: [1, 0] },
-    { stride: 3, padding: [0, 1, 2, 1], outputPadding: [2, 1] },
-  ].map((attributes) => ({
+  convTranspose2d: (
+    [
+      { stride: 1, padding: [0, 0, 0, 0], outputPadding: [0, 0] },
+      { stride: 2, padding: [1, 1, 1, 1], outputPadding: [1, 0] },
+      { stride: 3, padding: [0, 1, 2, 1], outputPadding: [2, 1] },
+    ] satisfies Value<"convTranspose2d">["attributes"][]
+  ).map((attributes) => ({
     name: JSON.stringify(attributes),
     shapes: [
       [2, 3, 4, 5],
       [3, 2, 3, 4],
     ],
-    call: ([x, w]) => node("convTranspose2d", [x, w], attributes as Value<"convTranspose2d">["attributes"]),
+    call: ([x, w]) => node("convTranspose2d", [x, w], attributes),
   })),
   attention: [
     attending({ heads: 1, t: 3, s: 4, width: 5 }),
