@@ -74,7 +74,7 @@ function weightsFrom(
       get: (name) => {
         const tensor = full(name)
         if (!names.has(tensor))
-          throw new FormatError(`${source} has no tensor "${tensor}", which the model needs.`)
+          throw new FormatError(`The model needs the tensor "${tensor}", which is not in ${source}.`)
         const key = rows === undefined ? tensor : `${tensor} ${rows}`
         const value = made.get(key) ?? make(tensor, rows)
         made.set(key, value)
