@@ -187,6 +187,9 @@ test("the event loop stays free", async () => {
   const between: number[] = []
   await textToImage(model, {
     ...quick,
+    // Large enough that a step takes many ticks, however fast the machine.
+    width: 320,
+    height: 320,
     steps: 5,
     onStep: () => {
       between.push(ticks - last)
