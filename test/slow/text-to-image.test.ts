@@ -188,8 +188,8 @@ test("the event loop stays free", async () => {
   await textToImage(model, {
     ...quick,
     // Large enough that a step takes many ticks, however fast the machine.
-    width: 320,
-    height: 320,
+    width: 160,
+    height: 160,
     steps: 5,
     onStep: () => {
       between.push(ticks - last)
