@@ -22,21 +22,26 @@ export interface CaptionedImages {
 export async function openDataset(folder: string): Promise<CaptionedImages> {
   const path = absolutePath(folder, "images.safetensors")
   const source = await openByteSource(path)
-  const { dtype, shape, offset } = locateTensor(readSafetensorsHeader(source), "pixels")
-  if (dtype !== "uint8" || shape.length !== 4 || shape[3] !== 3)
-    throw new FormatError(
-      `${path} holds pixels as ${dtype}${formatShape(shape)}; limn needs uint8 [count, height, width, 3].`,
-    )
-  const [count, height, width] = shape
-  const captions = await readCaptions(absolutePath(folder, "captions.jsonl"), count)
-  const size = height * width * 3
-  return {
-    count,
-    width,
-    height,
-    captions,
-    pixels: (i) => source.read(offset + i * size, size),
-    close: source.close,
+  try {
+    const { dtype, shape, offset } = locateTensor(readSafetensorsHeader(source), "pixels")
+    if (dtype !== "uint8" || shape.length !== 4 || shape[3] !== 3)
+      throw new FormatError(
+        `${path} holds pixels as ${dtype}${formatShape(shape)}; limn needs uint8[count, height, width, 3].`,
+      )
+    const [count, height, width] = shape
+    const captions = await readCaptions(absolutePath(folder, "captions.jsonl"), count)
+    const size = height * width * 3
+    return {
+      count,
+      width,
+      height,
+      captions,
+      pixels: (i) => source.read(offset + i * size, size),
+      close: source.close,
+    }
+  } catch (error) {
+    source.close()
+    throw error
   }
 }
 

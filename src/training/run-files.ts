@@ -1,10 +1,14 @@
 import { absolutePath, exists, makeFolder, openByteSource, readText, writeFileAtomic } from "#platform"
-import { encodeSafetensors, readSafetensorsHeader, readTensor } from "../formats/safetensors.ts"
+import {
+  encodeSafetensors,
+  readSafetensorsHeader,
+  readTensor,
+  type SafetensorsFile,
+} from "../formats/safetensors.ts"
 import { FormatError } from "../ground/errors.ts"
-import { type CpuGeneratorState, cpuGeneratorFromState } from "../ground/random/cpu-generator.ts"
+import { type CpuGenerator, cpuGeneratorFromState } from "../ground/random/cpu-generator.ts"
 import { formatShape, sameShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import type { Parameters } from "./adamw.ts"
 import { type LossRow, lossChart } from "./loss-chart.ts"
 import type { TrainerState } from "./trainer.ts"
 
@@ -30,17 +34,17 @@ export async function saveRun(
   )
   await writeText(absolutePath(folder, lossFile), `${[lossHeader, ...rows].join("\n")}\n`)
   await writeText(absolutePath(folder, "loss.svg"), lossChart(losses))
-  const { parameters, average, optimizer, random } = state
-  const all = { parameters, average, first: optimizer.first, second: optimizer.second }
+  const all = partsOf(state)
   const tensors = new Map<string, Tensor>()
   for (const part of parts) for (const [name, tensor] of all[part]) tensors.set(`${part}/${name}`, tensor)
-  const metadata = { step: String(optimizer.step), random: JSON.stringify(random.state()) }
+  const metadata = { step: String(state.optimizer.step), random: JSON.stringify(state.random.state()) }
   await writeFileAtomic(absolutePath(folder, stateFile), encodeSafetensors(tensors, metadata))
 }
 
 /**
- * Reads a run's state and losses back, or undefined where the folder has none.
- * Throws a FormatError where the state is of other parameters than those of `initial`.
+ * Reads a run's state and losses back, or undefined where the folder has none. Losses of steps after the saved state,
+ * of a run that was killed between the two files, are left out: those steps come again.
+ * Throws a FormatError where the state is not that of the parameters of `fresh`, whose arrays are filled and used on.
  */
 export async function resumeRun(
   folder: string,
@@ -51,17 +55,14 @@ export async function resumeRun(
   const source = await openByteSource(path)
   try {
     const file = readSafetensorsHeader(source)
-    const { parameters, average, optimizer } = fresh
-    const into = { parameters, average, first: optimizer.first, second: optimizer.second }
+    const into = partsOf(fresh)
+    checkSameModel(file, into, path)
     for (const part of parts)
-      fill(into[part], (name) => readTensor(file, `${part}/${name}`), `${path}: ${part}`)
-    if (file.tensors.size !== parts.length * parameters.size)
-      throw new FormatError(`${path} is the state of another model; choose another output folder.`)
-    optimizer.step = Number(file.metadata.step)
-    const random = cpuGeneratorFromState(JSON.parse(file.metadata.random) as CpuGeneratorState)
-    const losses = (await readLosses(absolutePath(folder, lossFile))).filter(
-      (row) => row.step <= optimizer.step,
-    )
+      for (const [name, { data }] of into[part])
+        data.set(readTensor(file, `${part}/${name}`).data as Float32Array)
+    const { step, random } = progressOf(file)
+    fresh.optimizer.step = step
+    const losses = (await readLosses(absolutePath(folder, lossFile))).filter((row) => row.step <= step)
     return { state: { ...fresh, random }, losses }
   } finally {
     source.close()
@@ -80,18 +81,44 @@ export async function saveComponent(
   await writeText(absolutePath(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`)
 }
 
-function fill(into: Parameters, read: (name: string) => Tensor, where: string): void {
-  for (const [name, { shape, data }] of into) {
-    const found = read(name)
-    if (found.dtype !== "float32" || !sameShape(found.shape, shape))
+/** The parameters, their average and the optimizer's two means, as a file names them. */
+function partsOf({ parameters, average, optimizer }: TrainerState) {
+  return { parameters, average, first: optimizer.first, second: optimizer.second }
+}
+
+/** Throws where the file does not hold exactly the tensors that the parts have. */
+function checkSameModel(file: SafetensorsFile, into: ReturnType<typeof partsOf>, path: string): void {
+  const wanted = parts.flatMap((part) =>
+    [...into[part]].map(([name, { shape }]) => [`${part}/${name}`, shape] as const),
+  )
+  for (const [name, shape] of wanted) {
+    const found = file.tensors.get(name)
+    if (found?.dtype !== "float32" || !sameShape(found.shape, shape)) {
+      const instead = found ? `${found.storedAs}${formatShape(found.shape)}` : "nothing"
       throw new FormatError(
-        `${where}/${name} is ${found.dtype}${formatShape(found.shape)} and not float32${formatShape(shape)}; choose another output folder.`,
+        `${path} is the state of another model, with ${instead} for "${name}" of float32${formatShape(shape)}; choose another output folder.`,
       )
-    data.set(found.data as Float32Array)
+    }
   }
+  if (file.tensors.size > wanted.length)
+    throw new FormatError(
+      `${path} is the state of another model, with ${file.tensors.size} tensors for ${wanted.length}; choose another output folder.`,
+    )
+}
+
+function progressOf({ metadata, source }: SafetensorsFile): { step: number; random: CpuGenerator } {
+  try {
+    const step = Number.parseInt(metadata.step, 10)
+    if (step >= 0) return { step, random: cpuGeneratorFromState(JSON.parse(metadata.random)) }
+  } catch {
+    // Said below.
+  }
+  throw new FormatError(`${source.name} does not say how far its run was; choose another output folder.`)
 }
 
 async function readLosses(path: string): Promise<LossRow[]> {
+  // Only a log: a run goes on without it.
+  if (!(await exists(path))) return []
   const lines = (await readText(path)).trimEnd().split("\n").slice(1)
   return lines.map((line) => {
     const [step, loss, learningRate, gradientNorm, seconds] = line.split(",").map(Number)
