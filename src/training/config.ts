@@ -38,7 +38,12 @@ const schema = z.discriminatedUnion(
   "learn",
   [
     z.strictObject({ learn: z.literal("autoencoder"), ...common, klWeight: notNegative.default(1e-6) }),
-    z.strictObject({ learn: z.literal("towers"), ...common }),
+    z.strictObject({
+      learn: z.literal("towers"),
+      ...common,
+      /** Ids of a caption that are read, its end included; longer captions are cut. All of them unless given. */
+      captionLength: positiveInteger.optional(),
+    }),
     z.strictObject({
       learn: z.literal("denoiser"),
       ...common,

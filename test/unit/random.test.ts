@@ -49,7 +49,7 @@ describe("the CPU generator against PyTorch 2.13", () => {
           expect(values(generator().randperm(n))).toEqual(entry.vals)
           break
         case "randn_f64":
-          expectWithin(values(generator().randn([n], { dtype: "float64" })), entry.vals as number[], 1e-15)
+          expectNearest(values(generator().randn([n], { dtype: "float64" })), entry.vals as number[])
           break
         case "randn_float16":
           expect(halfValues(generator().randn([n], { dtype: "float16" }))).toEqual(entry.vals)
@@ -86,7 +86,7 @@ describe("the CPU generator against PyTorch 2.13", () => {
     expect(values(g.randn([3]))).toEqual(expected.randn3)
     expect(values(g.randn([4, 4]))).toEqual(expected.randn16)
     expect(values(g.rand([5], { dtype: "float64" }))).toEqual(expected.rand5)
-    expectWithin(values(g.randn([2], { dtype: "float64" })), expected.randn2, 1e-15)
+    expect(values(g.randn([2], { dtype: "float64" }))).toEqual(expected.randn2)
     expect(values(g.randperm(33))).toEqual(expected.randperm33)
     expect(halfValues(g.randn([17], { dtype: "float16" }))).toEqual(expected.half17)
     expect(values(g.randint(0, 1000, [2, 2]))).toEqual(expected.randint)
@@ -231,6 +231,15 @@ describe("the CUDA generator", () => {
     expect(() => cudaGeneratorFromState({ ...g.state(), offset: -4 })).toThrow(/not the state of a CUDA/)
   })
 })
+
+/**
+ * Equal, but for a pair whose logarithm, sine or cosine the C library did not round to the nearest double: 2 numbers of
+ * the 356 in rng.json, by one unit in the last place.
+ */
+function expectNearest(actual: readonly number[], expected: readonly number[]): void {
+  expect(actual.filter((x, i) => x !== expected[i]).length).toBeLessThanOrEqual(2)
+  expectWithin(actual, expected, 2.3e-16)
+}
 
 function expectWithin(actual: readonly number[], expected: readonly number[], tolerance: number): void {
   expect(actual.length).toBe(expected.length)

@@ -28,6 +28,13 @@ export interface Towers {
   readonly vision: ClipVisionConfig
 }
 
+/** How pairs are put together. */
+export interface MatchingOptions {
+  readonly batchSize: number
+  /** Ids of a caption that are read, its end included; longer captions are cut, as tokenizers do. All unless given. */
+  readonly captionLength?: number
+}
+
 /**
  * Texts and pictures of a batch find each other (Radford et al. 2021): cross-entropy over the cosines of all
  * pairs, both ways, times a learnt temperature.
@@ -37,9 +44,9 @@ export function matching(
   images: CaptionedImages,
   captions: CaptionIds,
   { text, vision }: Towers,
-  { batchSize }: { readonly batchSize: number },
+  { batchSize, captionLength = captions.length }: MatchingOptions,
 ): Objective {
-  const { length } = captions
+  const length = Math.min(captionLength, captions.length)
   const pictureShape = [batchSize, 3, images.height, images.width]
   return {
     loss(weights) {
@@ -57,10 +64,10 @@ export function matching(
       const ids = new BigInt64Array(batchSize * length)
       const ends = chosen.map((i, n) => {
         const row = captions.row(captions.draw(i, random))
-        row.ids.forEach((id, k) => {
-          ids[n * length + k] = BigInt(id)
-        })
-        return n * length + row.length - 1
+        const end = Math.min(row.length, length) - 1
+        for (let k = 0; k < length; k++) ids[n * length + k] = BigInt(row.ids[k])
+        ids[n * length + end] = BigInt(row.ids[row.length - 1])
+        return n * length + end
       })
       return {
         ids: { dtype: "int64", shape: [batchSize, length], data: ids },
