@@ -12,7 +12,7 @@ const random = cpuGenerator(7)
 const [height, width] = model.size.map((pixels) => pixels / model.latentPixels)
 const noise = random.randn([1, model.unetConfig.inChannels, height, width])
 const latents = { ...noise, data: noise.data.map((v) => v * scheduler.initNoiseSigma) }
-const conditioning = { encoderHiddenStates: await encodePrompt(model, "a red heart") }
+const conditioning = await encodePrompt(model, "a red heart")
 
 let before: Tensor<"float32"> | undefined
 for await (const step of denoise(model, { latents, conditioning, scheduler, random })) {

@@ -10,16 +10,14 @@ export interface ModelDefaults {
   readonly guidanceScale: number
 }
 
-/** Those of diffusers' `StableDiffusionPipeline`. */
-const usual: ModelDefaults = { steps: 50, guidanceScale: 7.5 }
-
 const schema = z.strictObject({ steps: z.int().positive(), guidanceScale: z.number() }).partial()
 
 /**
  * What a model's folder recommends in `limn.json`, such as {"steps": 20, "guidanceScale": 4}, where it has one; a file
- * of its own, because diffusers complains of keys that it does not know. Throws a FormatError where it is wrong.
+ * of its own, because diffusers complains of keys that it does not know; `usual` where it says nothing. Throws a
+ * FormatError where it is wrong.
  */
-export async function readDefaults(folder: string): Promise<ModelDefaults> {
+export async function readDefaults(folder: string, usual: ModelDefaults): Promise<ModelDefaults> {
   const path = absolutePath(folder, "limn.json")
   if (!(await exists(path))) return usual
   const result = schema.safeParse(await readJson(path))

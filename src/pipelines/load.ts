@@ -1,11 +1,8 @@
 import { absolutePath, exists } from "#platform"
 import { div, scalar } from "../graph/ops/index.ts"
-import type { Value } from "../graph/value.ts"
 import { FormatError, LimnError, UsageError } from "../ground/errors.ts"
 import { decodeLatents } from "../models/autoencoder-kl.ts"
-import { clipText, normalisedState } from "../models/clip-text.ts"
 import { autoencoderConfig } from "../models/config/autoencoder.ts"
-import type { ClipTextConfig } from "../models/config/clip-text.ts"
 import { clipTextConfig } from "../models/config/clip-text.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import { unetConfig } from "../models/config/unet.ts"
@@ -16,12 +13,13 @@ import { unetParameters } from "../models/parameters/unet.ts"
 import { unet } from "../models/unet.ts"
 import { chooseDevice } from "../runtime/device.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
-import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
 import { checkAllRead, componentWeights, openComponent } from "./component.ts"
 import { readDefaults } from "./defaults.ts"
+import { readModelIndex } from "./family.ts"
 import { readJson } from "./files.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
+import { mostClipSkip, type TextEncoder, textEncoder } from "./text-encoder.ts"
 import { openTokenizer } from "./tokenizer.ts"
 
 /** How a model is loaded. */
@@ -33,7 +31,7 @@ export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory
 }
 
 /**
- * Opens a checkpoint of the Stable Diffusion 1.x family: a diffusers folder with model_index.json. Headers and
+ * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json. Headers and
  * configurations are read and checked; weights stay in their files until a run needs them.
  * Throws a UsageError where the path is not such a folder, a LimnError where a file is missing or the device does not
  * work, a FormatError where a file is not what it claims to be.
@@ -41,72 +39,69 @@ export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const start = performance.now()
   const folder = await modelFolder(path)
-  await checkFamily(folder)
+  const { family, zeroNegative } = await readModelIndex(folder)
   const device = await chooseDevice(options.device ?? "auto")
   const precision = choosePrecision(options.precision ?? "auto", device)
   const variant = precision === "fp16" ? "fp16" : undefined
   const part = (name: string) => absolutePath(folder, name)
-
-  const [textFiles, unetFiles, vaeFiles, schedulerConfig, tokenizer, defaults] = await Promise.all([
-    openComponent(part("text_encoder"), { variant }),
-    openComponent(part("unet"), { variant }),
-    openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
-    readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
-    openTokenizer(part("tokenizer")),
-    readDefaults(folder),
-  ])
-  const text = clipTextConfig(textFiles.config, absolutePath(textFiles.path, "config.json"))
-  const denoiser = unetConfig(unetFiles.config, absolutePath(unetFiles.path, "config.json"))
-  const vae = autoencoderConfig(vaeFiles.config, absolutePath(vaeFiles.path, "config.json"))
-  checkFit(folder, text, denoiser, vae.latentChannels, tokenizer)
-
-  const textWeights = componentWeights(textFiles, clipTextParameters(text))
-  const unetWeights = componentWeights(unetFiles, unetParameters(denoiser))
-  const vaeWeights = componentWeights(vaeFiles, autoencoderParameters(vae))
   const { threads, lowMemory } = options
   const running = { device, precision, threads, lowMemory }
 
-  const textEncoder = network(({ ids }) => {
-    const weights = textWeights()
-    const states = clipText(ids, weights, text).hiddenStates.toReversed()
-    const outputs = states.map((state, skip): [string, Value] => [
-      `state.${skip}`,
-      normalisedState(state, weights, text),
-    ])
-    checkAllRead(weights, { unused: (name) => name.startsWith("text_projection.") })
-    return Object.fromEntries(outputs)
-  }, running)
+  const [textEncoders, unetFiles, vaeFiles, schedulerConfig, defaults] = await Promise.all([
+    Promise.all(
+      family.textEncoders.map(async ({ name, tokenizer }) => {
+        const files = await openComponent(part(name), { variant })
+        const config = clipTextConfig(files.config, absolutePath(files.path, "config.json"))
+        const weights = componentWeights(files, clipTextParameters(config))
+        return textEncoder(weights, config, await openTokenizer(part(tokenizer)), family, running)
+      }),
+    ),
+    openComponent(part("unet"), { variant }),
+    openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
+    readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
+    readDefaults(folder, family.defaults),
+  ])
+  const denoiser = unetConfig(unetFiles.config, absolutePath(unetFiles.path, "config.json"))
+  const vae = autoencoderConfig(vaeFiles.config, absolutePath(vaeFiles.path, "config.json"))
+  checkFit(folder, textEncoders, denoiser, vae.latentChannels)
 
-  const unetNetwork = network(({ sample, timestep, encoderHiddenStates }) => {
+  const unetWeights = componentWeights(unetFiles, unetParameters(denoiser))
+  const vaeWeights = componentWeights(vaeFiles, autoencoderParameters(vae))
+
+  const unetNetwork = network((inputs) => {
+    const { sample, timestep, encoderHiddenStates, textEmbeds, timeIds } = inputs
     const weights = unetWeights()
-    const output = unet({ sample, timestep, encoderHiddenStates }, weights, denoiser)
+    const output = unet({ sample, timestep, encoderHiddenStates, textEmbeds, timeIds }, weights, denoiser)
     checkAllRead(weights)
     return { output }
   }, running)
 
-  const decoder = network(({ latents }) => {
-    const weights = vaeWeights()
-    const image = decodeLatents(div(latents, scalar(vae.scalingFactor, latents)), weights, vae)
-    checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
-    return { image }
-  }, running)
+  const decoder = network(
+    ({ latents }) => {
+      const weights = vaeWeights()
+      const image = decodeLatents(div(latents, scalar(vae.scalingFactor, latents)), weights, vae)
+      checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
+      return { image }
+    },
+    family.upcastsDecoder && vae.forceUpcast ? { ...running, precision: "fp32" } : running,
+  )
 
-  const networks = [textEncoder, unetNetwork, decoder]
+  const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, decoder]
   const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   return {
     path: folder,
     device,
     precision,
-    textConfig: text,
     unetConfig: denoiser,
     vaeConfig: vae,
     schedulerConfig,
     latentPixels,
     size: [height * latentPixels, width * latentPixels],
     defaults,
-    tokenizer,
-    textEncoder,
+    textEncoders,
+    mostClipSkip: mostClipSkip(textEncoders, family),
+    zeroNegative,
     unet: unetNetwork,
     decoder,
     encodings: new Map(),
@@ -131,23 +126,6 @@ async function modelFolder(path: string): Promise<string> {
   throw new UsageError(`There is no model at ${path}; give the folder of one in diffusers' layout.`)
 }
 
-/** The class names of pipelines vary between forks, so the parts decide. */
-async function checkFamily(folder: string): Promise<void> {
-  const path = absolutePath(folder, "model_index.json")
-  const index = await readJson(path)
-  if (typeof index !== "object" || index === null)
-    throw new FormatError(`${path} is not a JSON object; fetch it again.`)
-  const parts = Object.entries(index)
-    .filter(([, value]) => Array.isArray(value) && typeof value[0] === "string")
-    .map(([name]) => name)
-  const needed = ["tokenizer", "text_encoder", "unet", "vae", "scheduler"]
-  const missing = needed.filter((part) => !parts.includes(part))
-  if (missing.length > 0 || parts.includes("text_encoder_2"))
-    throw new LimnError(
-      `${path} describes a model of ${parts.join(", ")}; limn runs the Stable Diffusion 1.x family so far, made of ${needed.join(", ")}.`,
-    )
-}
-
 function choosePrecision(wanted: Precision | "auto", device: Device): Precision {
   if (wanted !== "auto") return wanted
   return device === "cuda" ? "fp16" : "fp32"
@@ -156,26 +134,34 @@ function choosePrecision(wanted: Precision | "auto", device: Device): Precision 
 /** Throws where parts are whole by themselves and do not belong together. */
 function checkFit(
   folder: string,
-  text: ClipTextConfig,
+  textEncoders: readonly TextEncoder[],
   denoiser: UNetConfig,
   latentChannels: number,
-  tokenizer: Tokenizer,
 ): void {
-  const textWidth = denoiser.encoderHidDim ?? denoiser.crossAttentionDim[0]
-  if (textWidth !== text.hiddenSize)
+  const width = textEncoders.reduce((sum, { config }) => sum + config.hiddenSize, 0)
+  const wanted = denoiser.encoderHidDim ?? denoiser.crossAttentionDim[0]
+  if (wanted !== width)
     throw new FormatError(
-      `The unet of ${folder} reads text ${textWidth} wide, and its text_encoder gives ${text.hiddenSize}; use parts of one model.`,
+      `The unet of ${folder} reads text ${wanted} wide, and its ${textEncoders.length > 1 ? "text encoders give" : "text_encoder gives"} ${width}; use parts of one model.`,
     )
   if (denoiser.inChannels !== latentChannels || denoiser.outChannels !== latentChannels)
     throw new LimnError(
       `The unet of ${folder} takes ${denoiser.inChannels} channels and gives ${denoiser.outChannels}, and its vae has ${latentChannels}; limn cannot make pictures from text with such a model.`,
     )
-  if (denoiser.additionEmbed?.type === "text_time")
-    throw new LimnError(
-      `The unet of ${folder} is of the SDXL family, which limn does not run yet; use a Stable Diffusion 1.x model.`,
-    )
-  if (tokenizer.vocabSize > text.vocabSize || tokenizer.maxLength > text.maxPositionEmbeddings)
+  checkPooled(folder, textEncoders.at(-1)!.config.projectionDim, denoiser)
+  for (const { tokenizer, config } of textEncoders)
+    if (tokenizer.vocabSize > config.vocabSize || tokenizer.maxLength > config.maxPositionEmbeddings)
+      throw new FormatError(
+        `The tokenizer of ${folder} has ${tokenizer.vocabSize} ids in rows of ${tokenizer.maxLength}, too many for its text_encoder (${config.vocabSize}, ${config.maxPositionEmbeddings}); use parts of one model.`,
+      )
+}
+
+/** Throws where the denoiser needs a pooled text of another width than the last text encoder gives, or none. */
+function checkPooled(folder: string, given: number | null, { additionEmbed }: UNetConfig): void {
+  const needed =
+    additionEmbed?.type === "text_time" ? additionEmbed.inputDim - 6 * additionEmbed.timeDim : null
+  if (needed !== null && needed !== given)
     throw new FormatError(
-      `The tokenizer of ${folder} has ${tokenizer.vocabSize} ids in rows of ${tokenizer.maxLength}, too many for its text_encoder (${text.vocabSize}, ${text.maxPositionEmbeddings}); use parts of one model.`,
+      `The unet of ${folder} needs a pooled text ${needed} wide, and its text encoders give ${given ?? "none"}; use parts of one model.`,
     )
 }

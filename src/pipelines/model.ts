@@ -1,28 +1,26 @@
 import type { Tensor } from "../ground/tensor.ts"
 import type { AutoencoderConfig } from "../models/config/autoencoder.ts"
-import type { ClipTextConfig } from "../models/config/clip-text.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import type { Device } from "../runtime/session.ts"
-import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import type { Network } from "./network.ts"
+import type { TextEncoder } from "./text-encoder.ts"
 
 /** Numbers that the parts of a model compute in: float32, or float16 where that is safe. */
 export type Precision = "fp32" | "fp16"
 
 /**
  * What the denoiser reads beside the noisy latents and their noise level, by the denoiser's input names, one row for
- * each picture: for Stable Diffusion, `encoderHiddenStates` [B, T, D].
+ * each picture: `encoderHiddenStates` [B, T, D], and for SDXL `textEmbeds` [B, P] and `timeIds` [B, 6].
  */
 export type Conditioning = Readonly<Record<string, Tensor<"float32">>>
 
-/** A text-to-image model of the Stable Diffusion 1.x family, as `load` returns it. */
+/** A text-to-image model, as `load` returns it. */
 export interface Model {
   /** Its folder, absolute. */
   readonly path: string
   readonly device: Device
   readonly precision: Precision
-  readonly textConfig: ClipTextConfig
   readonly unetConfig: UNetConfig
   readonly vaeConfig: AutoencoderConfig
   /** scheduler_config.json, from which each run makes its own scheduler. */
@@ -33,15 +31,18 @@ export interface Model {
   readonly size: readonly [height: number, width: number]
   /** What to do where options do not say. */
   readonly defaults: ModelDefaults
-  readonly tokenizer: Tokenizer
-  /** `ids` [1, T] int64 -> `state.0` ... `state.L` [1, T, D]: CLIP's last state with so many layers left out. */
-  readonly textEncoder: Network
+  /** One, or two whose states the denoiser reads side by side (SDXL). */
+  readonly textEncoders: readonly TextEncoder[]
+  /** How many of the text encoders' last layers can be left out. */
+  readonly mostClipSkip: number
+  /** Whether no negative prompt at all is zeros, in place of the encoded empty text. */
+  readonly zeroNegative: boolean
   /** `sample` [B, C, h, w], `timestep` [B] and the conditioning -> `output` [B, C, h, w]. */
   readonly unet: Network
   /** `latents` [1, C, h, w] -> `image` [1, 3, H, W], about [-1, 1]. */
   readonly decoder: Network
-  /** Encoded prompts by their text and what was left out; each is [1, T, D]. */
-  readonly encodings: Map<string, Promise<Tensor<"float32">>>
+  /** Encoded prompts by their text and what was left out, one row each. */
+  readonly encodings: Map<string, Promise<Conditioning>>
   /** Milliseconds that `load` took. */
   readonly loadMs: number
   /** Gives all memory back; runs in progress end first. */

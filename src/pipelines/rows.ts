@@ -20,3 +20,11 @@ export function rowsOf(t: Tensor<"float32">, start: number, end: number): Tensor
   const size = t.data.length / t.shape[0]
   return float32([end - start, ...t.shape.slice(1)], t.data.subarray(start * size, end * size))
 }
+
+/** The same numbers in each of `count` rows: [count, n]. */
+export function repeatedRow(row: readonly number[], count: number): Tensor<"float32"> {
+  return float32(
+    [count, row.length],
+    new Float32Array(count * row.length).map((_, i) => row[i % row.length]),
+  )
+}

@@ -19,7 +19,7 @@ export interface PictureOptions {
   readonly steps?: number
   /**
    * How strongly to follow the prompt; 1 or less for not at all guided, in half the time. Default: what the model
-   * recommends, else 7.5.
+   * recommends, else 7.5, and 5 for SDXL.
    */
   readonly guidanceScale?: number
   /** How far to draw the deviation back that guidance widens, 0 (the default) to 1. */
@@ -37,7 +37,10 @@ export interface PictureOptions {
   readonly scheduler?: string | Readonly<Record<string, unknown>>
   /** DDIM: how much of DDPM's noise to add at each step, 0 (the default) to 1. */
   readonly eta?: number
-  /** How many of the text encoder's last layers to leave out; default 0. Web tools count from 1. */
+  /**
+   * How many of the text encoder's last layers to leave out, for both prompts; default 0. Web tools count from 1, and
+   * diffusers leaves out none for the negative prompt.
+   */
   readonly clipSkip?: number
   /** N(0, 1) to start from in place of the seed's: [pictures, C, height / 8, width / 8]. */
   readonly latents?: Tensor<"float32">
@@ -102,7 +105,7 @@ export function resolveSettings(
   checkSide("height", settings.height, side)
   checkInteger("steps", settings.steps, 1)
   checkInteger("imagesPerPrompt", settings.imagesPerPrompt, 1)
-  checkInteger("clipSkip", settings.clipSkip, 0, model.textConfig.numHiddenLayers - 1)
+  checkInteger("clipSkip", settings.clipSkip, 0, model.mostClipSkip)
   if (!Number.isFinite(settings.guidanceScale))
     throw new UsageError(`guidanceScale is ${settings.guidanceScale}; give a number, such as 7.5.`)
   checkShare("guidanceRescale", settings.guidanceRescale)

@@ -11,8 +11,8 @@ import type { Image } from "./image.ts"
 import { image, pixelsFromTensor } from "./image.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
-import { encodePrompt, openTextEncoder, promptWarnings } from "./prompts.ts"
-import { joinRows, rowsOf } from "./rows.ts"
+import { encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
+import { joinRows, repeatedRow, rowsOf } from "./rows.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
 import { latentShape, pictureCount, pictureText, resolveSettings } from "./settings.ts"
 
@@ -49,7 +49,8 @@ export interface TextToImageResult {
 }
 
 /**
- * Draws texts, as diffusers' `StableDiffusionPipeline` does: the same seed gives the same picture.
+ * Draws texts, as diffusers' `StableDiffusionPipeline` and `StableDiffusionXLPipeline` do: the same seed gives the same
+ * picture.
  * Throws a UsageError for options that cannot be, a LimnError where the model fails, and the signal's reason.
  */
 export async function textToImage(model: Model, options: TextToImageOptions): Promise<TextToImageResult> {
@@ -65,15 +66,14 @@ export async function textToImage(model: Model, options: TextToImageOptions): Pr
   const guided = guidanceScale > 1
   const texts = [...settings.prompt, ...(guided ? settings.negativePrompt : [])]
 
-  const conditioningOf = async (prompts: readonly string[]): Promise<Conditioning> => {
-    const encoded = await Promise.all(prompts.map((text) => encodePrompt(model, text, clipSkip)))
-    const rows = encoded.flatMap((t) => new Array<Tensor<"float32">>(settings.imagesPerPrompt).fill(t))
-    return { encoderHiddenStates: joinRows(rows) }
+  const conditioningOf = async (prompts: readonly string[], encode: typeof encodePrompt) => {
+    const encoded = await Promise.all(prompts.map((text) => encode(model, text, clipSkip)))
+    return conditioningRows(model, encoded, settings)
   }
-  const [conditioning, negative] = await withNetwork(timings, "encode", openTextEncoder(model), () =>
+  const [conditioning, negative] = await withNetwork(timings, "encode", openTextEncoders(model), () =>
     Promise.all([
-      conditioningOf(settings.prompt),
-      guided ? conditioningOf(settings.negativePrompt) : undefined,
+      conditioningOf(settings.prompt, encodePrompt),
+      guided ? conditioningOf(settings.negativePrompt, encodeNegative) : undefined,
     ]),
   )
   signal?.throwIfAborted()
@@ -129,12 +129,28 @@ export async function textToImage(model: Model, options: TextToImageOptions): Pr
   }
 }
 
-/** Waits for a network, then works with it; both are timed apart, and the network is released at the end. */
-async function withNetwork<T>(
+/** A row for each picture from one for each prompt; a model that asks for sizes is told those of the picture. */
+function conditioningRows(
+  model: Model,
+  encoded: readonly Conditioning[],
+  { imagesPerPrompt, height, width }: Settings,
+): Conditioning {
+  const rows = Object.keys(encoded[0]).map((name): [string, Tensor<"float32">] => [
+    name,
+    joinRows(encoded.flatMap((one) => new Array<Tensor<"float32">>(imagesPerPrompt).fill(one[name]))),
+  ])
+  if (model.unetConfig.additionEmbed?.type !== "text_time") return Object.fromEntries(rows)
+  // Original size, corner of the crop, target size (Podell 2023): a picture that was never scaled nor cropped.
+  const sizes = [height, width, 0, 0, height, width]
+  return { ...Object.fromEntries(rows), timeIds: repeatedRow(sizes, encoded.length * imagesPerPrompt) }
+}
+
+/** Waits for networks, then works with them; both are timed apart, and the networks are released at the end. */
+async function withNetwork<N extends Pick<OpenNetwork, "release">, T>(
   timings: Record<keyof Timings, number>,
   part: keyof Timings,
-  opening: Promise<OpenNetwork>,
-  work: (opened: OpenNetwork) => Promise<T>,
+  opening: Promise<N>,
+  work: (opened: N) => Promise<T>,
 ): Promise<T> {
   const start = performance.now()
   const opened = await opening

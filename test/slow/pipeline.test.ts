@@ -1,59 +1,90 @@
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import type { Tensor } from "../../src/ground/tensor.ts"
 import { int64 } from "../../src/ground/tensor.ts"
 import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
-import { encodePrompt } from "../../src/pipelines/prompts.ts"
+import { encodeNegative, encodePrompt } from "../../src/pipelines/prompts.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../unit/golden.ts"
 
 interface Case {
   name: string
   prompt: string
-  negativePrompt: string
+  /** null where the reference was given none. */
+  negativePrompt: string | null
   seed: number
   height: number
   width: number
   steps: number
   guidanceScale: number
-  eta: number
+  eta?: number
+  clipSkip?: number
   imagesPerPrompt: number
   scheduler: { class: string; config: Record<string, unknown> }
 }
 
 let model: Model
-beforeAll(async () => {
-  model = await load(join(goldenFolder, "pipeline/model"), { device: "cpu", threads: 1 })
-})
-afterAll(() => model.close())
+const loaded = (folder: string) => {
+  beforeAll(async () => {
+    model = await load(join(goldenFolder, folder), { device: "cpu", threads: 1 })
+  })
+  afterAll(() => model.close())
+}
+
+/** Latents after every step within 1e-3 of the largest, and 99.9% of 8-bit values within 1. */
+async function expectSamePictures(given: Case, golden: Record<string, Tensor>): Promise<void> {
+  const { scheduler, name: _, negativePrompt, ...options } = given
+  const drifts: number[] = []
+  const { images } = await textToImage(model, {
+    ...options,
+    negativePrompt: negativePrompt ?? undefined,
+    scheduler: { ...scheduler.config, _class_name: scheduler.class },
+    onStep: ({ step, latents }) => {
+      drifts.push(relativeDifference(latents, golden[`latents.${step - 1}`]))
+    },
+  })
+  expect(drifts).toHaveLength(Object.keys(golden).filter((key) => /^latents\.\d+$/.test(key)).length)
+  expect(Math.max(...drifts)).toBeLessThan(1e-3)
+
+  const [count, height, width] = golden.images.shape
+  expect(images).toHaveLength(count)
+  const bytes = images.flatMap(({ pixels }) => {
+    expect(pixels).toMatchObject({ width, height, channels: 3 })
+    return Array.from(pixels.data)
+  })
+  const near = bytes.filter((value, i) => Math.abs(value - Number(golden.images.data[i])) <= 1)
+  expect(near.length / bytes.length).toBeGreaterThanOrEqual(0.999)
+}
 
 describe("textToImage against diffusers' StableDiffusionPipeline", () => {
+  loaded("pipeline/model")
   test.each(goldenJson<Case[]>("pipeline/cases.json"))("$name", async (given) => {
     const golden = goldenTensors(`pipeline/${given.name}.safetensors`)
-    const { scheduler, name: _, ...options } = given
-    const rows = [given.negativePrompt, given.prompt].flatMap((text) => model.tokenizer.tokenize(text).ids)
+    const [{ tokenizer }] = model.textEncoders
+    const rows = [given.negativePrompt!, given.prompt].flatMap((text) => tokenizer.tokenize(text).ids)
     expect(int64([2, 77], rows)).toEqual(golden.input_ids)
-    const encoded = await encodePrompt(model, given.prompt)
-    expect(relativeDifference(encoded, golden.prompt_embeds)).toBeLessThan(1e-5)
+    const { encoderHiddenStates } = await encodePrompt(model, given.prompt)
+    expect(relativeDifference(encoderHiddenStates, golden.prompt_embeds)).toBeLessThan(1e-5)
+    await expectSamePictures(given, golden)
+  })
+})
 
-    const drifts: number[] = []
-    const { images } = await textToImage(model, {
-      ...options,
-      scheduler: { ...scheduler.config, _class_name: scheduler.class },
-      onStep: ({ step, latents }) => {
-        drifts.push(relativeDifference(latents, golden[`latents.${step - 1}`]))
-      },
-    })
-    expect(drifts).toHaveLength(Object.keys(golden).filter((key) => /^latents\.\d+$/.test(key)).length)
-    expect(Math.max(...drifts)).toBeLessThan(1e-3)
-
-    const [count, height, width] = golden.images.shape
-    expect(images).toHaveLength(count)
-    const bytes = images.flatMap(({ pixels }) => {
-      expect(pixels).toMatchObject({ width, height, channels: 3 })
-      return Array.from(pixels.data)
-    })
-    const near = bytes.filter((value, i) => Math.abs(value - Number(golden.images.data[i])) <= 1)
-    expect(near.length / bytes.length).toBeGreaterThanOrEqual(0.999)
+describe("textToImage against diffusers' StableDiffusionXLPipeline", () => {
+  loaded("pipeline-xl/model")
+  test.each(goldenJson<Case[]>("pipeline-xl/cases.json"))("$name", async (given) => {
+    const golden = goldenTensors(`pipeline-xl/${given.name}.safetensors`)
+    const positive = await encodePrompt(model, given.prompt, given.clipSkip)
+    expect(relativeDifference(positive.encoderHiddenStates, golden.prompt_embeds)).toBeLessThan(1e-5)
+    expect(relativeDifference(positive.textEmbeds, golden.pooled_prompt_embeds)).toBeLessThan(1e-5)
+    if (golden.negative_prompt_embeds) {
+      const negative = await encodeNegative(model, given.negativePrompt ?? "", given.clipSkip)
+      const expected = [golden.negative_prompt_embeds, golden.negative_pooled_prompt_embeds]
+      // Where nothing was said, the reference is zeros.
+      for (const [i, one] of [negative.encoderHiddenStates, negative.textEmbeds].entries())
+        if (given.negativePrompt === null) expect(one).toEqual(expected[i])
+        else expect(relativeDifference(one, expected[i])).toBeLessThan(1e-5)
+    }
+    await expectSamePictures(given, golden)
   })
 })

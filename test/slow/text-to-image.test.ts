@@ -92,9 +92,7 @@ test("a denoise loop of one's own makes the same latents", async () => {
   const random = cpuGenerator(quick.seed)
   const noise = random.randn([1, 4, 8, 8])
   const start = { ...noise, data: noise.data.map((v) => v * scheduler.initNoiseSigma) }
-  const [conditioning, negative] = await Promise.all(
-    [prompt, ""].map(async (text) => ({ encoderHiddenStates: await encodePrompt(model, text) })),
-  )
+  const [conditioning, negative] = await Promise.all([prompt, ""].map((text) => encodePrompt(model, text)))
   const walk = { latents: start, conditioning, negative, guidanceScale: 4, scheduler, random }
   const seen: number[] = []
   let last: Tensor = start

@@ -33,11 +33,10 @@ test("load reads a folder's configurations and no weight", async () => {
     precision: "fp32",
     latentPixels: 8,
     size: [64, 64],
-    textConfig: { hiddenSize: 24 },
     unetConfig: { blockOutChannels: [8, 16, 16] },
     vaeConfig: { latentChannels: 4 },
     schedulerConfig: { _class_name: "PNDMScheduler" },
-    tokenizer: { maxLength: 77 },
+    textEncoders: [{ config: { hiddenSize: 24 }, tokenizer: { maxLength: 77 } }],
   })
   await model.close()
 })
@@ -78,15 +77,15 @@ describe("load says in one sentence what is wrong with", () => {
     await refuses(FormatError, "model_index.json is not a JSON object; fetch it again.")
   })
   test("a model of another family", async () => {
-    edit("model_index.json", { text_encoder_2: ["transformers", "CLIPTextModelWithProjection"] })
+    edit("model_index.json", { text_encoder_3: ["transformers", "T5EncoderModel"] })
     await refuses(
       LimnError,
-      /describes a model of .*text_encoder_2.*; limn runs the Stable Diffusion 1.x family so far/,
+      /describes a model of .*text_encoder_3.*; limn runs Stable Diffusion 1.x \(.*\) and Stable Diffusion XL \(/,
     )
   })
   test("a part that is missing from the index", async () => {
     edit("model_index.json", { vae: [null, null] })
-    await refuses(LimnError, /describes a model of .*; limn runs the Stable Diffusion 1.x family so far/)
+    await refuses(LimnError, /describes a model of .*; limn runs Stable Diffusion 1.x \(.*vae.*\) and/)
   })
   test("a part that is missing from the folder", async () => {
     rmSync(join(folder, "unet"), { recursive: true })
@@ -112,6 +111,14 @@ describe("load says in one sentence what is wrong with", () => {
     await refuses(
       LimnError,
       "takes 9 channels and gives 4, and its vae has 4; limn cannot make pictures from text",
+    )
+  })
+  test("an SDXL whose second text encoder is of another width than its unet was taught with", async () => {
+    cpSync(join(goldenFolder, "pipeline-xl/model"), folder, { recursive: true })
+    edit("unet/config.json", { projection_class_embeddings_input_dim: 24 + 6 * 8 })
+    await refuses(
+      FormatError,
+      "needs a pooled text 24 wide, and its text encoders give 20; use parts of one model.",
     )
   })
   test("a tokenizer of more words than the text encoder knows", async () => {

@@ -1,0 +1,79 @@
+import { absolutePath } from "#platform"
+import { FormatError, LimnError } from "../ground/errors.ts"
+import type { ModelDefaults } from "./defaults.ts"
+import { readJson } from "./files.ts"
+
+/** What sets one family of models apart, beyond what the configurations of their parts say. */
+export interface Family {
+  /** As people call it. */
+  readonly title: string
+  /** The text encoders in the order in which their states are joined, each with its tokenizer. */
+  readonly textEncoders: readonly { readonly name: string; readonly tokenizer: string }[]
+  /**
+   * Which states of CLIP the denoiser reads: the last after the final normalisation (SD 1.x), or the one before the
+   * last as it is, so that a whole layer is left out already (SDXL).
+   */
+  readonly textStates: "last" | "penultimate"
+  /** Whether a missing negative prompt is zeros in place of the encoded empty text, where its index does not say. */
+  readonly zeroNegative: boolean
+  /** Whether its autoencoder overflows in half precision, where that autoencoder's configuration says so. */
+  readonly upcastsDecoder: boolean
+  /** diffusers' defaults for its pipeline. */
+  readonly defaults: ModelDefaults
+}
+
+const clip = { name: "text_encoder", tokenizer: "tokenizer" }
+
+const stableDiffusion: Family = {
+  title: "Stable Diffusion 1.x",
+  textEncoders: [clip],
+  textStates: "last",
+  zeroNegative: false,
+  upcastsDecoder: false,
+  defaults: { steps: 50, guidanceScale: 7.5 },
+}
+
+const stableDiffusionXl: Family = {
+  title: "Stable Diffusion XL",
+  textEncoders: [clip, { name: "text_encoder_2", tokenizer: "tokenizer_2" }],
+  textStates: "penultimate",
+  zeroNegative: true,
+  upcastsDecoder: true,
+  defaults: { steps: 50, guidanceScale: 5 },
+}
+
+const families = [stableDiffusion, stableDiffusionXl]
+
+/** A family, and what a model's index says beside its parts. */
+export interface ModelIndex {
+  readonly family: Family
+  readonly zeroNegative: boolean
+}
+
+/**
+ * Reads a folder's model_index.json. The class names of pipelines vary between forks, so the parts decide.
+ * Throws a FormatError where it is no such file, a LimnError where the parts are of no family that limn runs.
+ */
+export async function readModelIndex(folder: string): Promise<ModelIndex> {
+  const path = absolutePath(folder, "model_index.json")
+  const index = await readJson(path)
+  if (typeof index !== "object" || index === null)
+    throw new FormatError(`${path} is not a JSON object; fetch it again.`)
+  const parts = Object.entries(index)
+    .filter(([, value]) => Array.isArray(value) && typeof value[0] === "string")
+    .map(([name]) => name)
+  const family = families.findLast((one) => partsOf(one).every((part) => parts.includes(part)))
+  if (
+    family === undefined ||
+    parts.filter((part) => part.startsWith("text_encoder")).length > family.textEncoders.length
+  )
+    throw new LimnError(
+      `${path} describes a model of ${parts.join(", ")}; limn runs ${families.map((one) => `${one.title} (${partsOf(one).join(", ")})`).join(" and ")}.`,
+    )
+  const says = (index as Readonly<Record<string, unknown>>).force_zeros_for_empty_prompt
+  return { family, zeroNegative: typeof says === "boolean" ? says : family.zeroNegative }
+}
+
+function partsOf({ textEncoders }: Family): string[] {
+  return [...textEncoders.flatMap(({ name, tokenizer }) => [tokenizer, name]), "unet", "vae", "scheduler"]
+}
