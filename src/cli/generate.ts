@@ -3,9 +3,10 @@ import { fileURLToPath } from "node:url"
 import { makeFolder, peakMemoryBytes } from "#platform"
 import { UsageError } from "../ground/errors.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
+import type { DrawResult, Timings } from "../pipelines/draw.ts"
 import type { Image } from "../pipelines/image.ts"
 import { load } from "../pipelines/load.ts"
-import type { TextToImageOptions, TextToImageResult, Timings } from "../pipelines/text-to-image.ts"
+import type { TextToImageOptions } from "../pipelines/text-to-image.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
@@ -93,7 +94,7 @@ function asSeed(value: bigint): number | bigint {
 }
 
 /** A picture that was drawn and written, without its pixels. */
-interface Done extends Pick<TextToImageResult, "settings" | "timings" | "warnings"> {
+interface Done extends Pick<DrawResult, "settings" | "timings" | "warnings"> {
   readonly file: string
   readonly seed: number | bigint
 }

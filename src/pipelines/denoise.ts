@@ -5,12 +5,30 @@ import type { Scheduler } from "../schedulers/scheduler.ts"
 import { guide } from "./guidance.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
-import { joinRows } from "./rows.ts"
+import { joinRows, withChannels } from "./rows.ts"
+
+/** Latents that a walk returns to wherever a mask says so: inpainting with a model of no channels for it. */
+export interface Held {
+  /** Clean [B, C, h, w]. */
+  readonly original: Tensor<"float32">
+  /** What stands for their noise at every level [B, C, h, w]. */
+  readonly noise: Tensor<"float32">
+  /** 1 where the walk is free, 0 where it is held [B, 1, h, w]. */
+  readonly mask: Tensor<"float32">
+}
 
 /** What one walk from noise to latents needs. */
 export interface DenoiseOptions {
-  /** Noise at the scheduler's first level, N(0, 1) x `initNoiseSigma`: [B, C, h, w]. */
+  /**
+   * Where the walk begins [B, C, h, w]: N(0, 1) x `initNoiseSigma`, or clean latents with the noise of the first step
+   * that is walked.
+   */
   readonly latents: Tensor<"float32">
+  /** Steps of the scheduler's that are left out at the beginning, 0 (the default) unless latents are not pure noise. */
+  readonly firstStep?: number
+  /** What the model sees beside the latents at every step [B, C2, h, w]: the channels of inpainting models. */
+  readonly extraChannels?: Tensor<"float32">
+  readonly held?: Held
   /** A row for each of the B latents. */
   readonly conditioning: Conditioning
   /** What to be led away from, a row for each; the model runs twice as wide with it, and not at all guided without. */
@@ -52,18 +70,19 @@ export async function* denoise(
   model: Model,
   options: DenoiseOptions,
 ): AsyncGenerator<DenoiseStep, void, undefined> {
-  const { guidanceScale = 1, guidanceRescale, scheduler, random, eta, signal } = options
+  const { guidanceScale = 1, guidanceRescale, scheduler, random, eta, signal, firstStep = 0 } = options
   const guided = isGuided(options)
   const context = contextOf(options)
-  const timesteps = Array.from(scheduler.timesteps)
+  const timesteps = Array.from(scheduler.timesteps).slice(firstStep * scheduler.order)
+  scheduler.setBeginIndex(firstStep * scheduler.order)
   let { latents } = options
   signal?.throwIfAborted()
   const unet = await openDenoiser(model, options)
   try {
     for (const [i, timestep] of timesteps.entries()) {
       signal?.throwIfAborted()
-      const scaled = scheduler.scaleModelInput(latents, timestep)
-      const sample = guided ? joinRows([scaled, scaled]) : scaled
+      const seen = withChannels(scheduler.scaleModelInput(latents, timestep), options.extraChannels)
+      const sample = guided ? joinRows([seen, seen]) : seen
       const levels = new Float32Array(sample.shape[0]).fill(timestep)
       const feeds = { sample, timestep: float32([levels.length], levels), ...context }
       const output = (await unet.run(feeds)).output as Tensor<"float32">
@@ -72,7 +91,7 @@ export async function* denoise(
       const { prevSample, predOriginalSample } = scheduler.step(prediction, timestep, latents, random, {
         eta,
       })
-      latents = prevSample
+      latents = options.held ? hold(prevSample, options.held, scheduler, timesteps[i + 1]) : prevSample
       yield { step: i + 1, steps: timesteps.length, timestep, latents, predOriginalSample }
     }
   } finally {
@@ -80,15 +99,34 @@ export async function* denoise(
   }
 }
 
+/** The walk's own latents where the mask is 1, and the held ones at the level of the next step where it is 0. */
+function hold(
+  free: Tensor<"float32">,
+  { original, noise, mask }: Held,
+  scheduler: Scheduler,
+  next: number | undefined,
+): Tensor<"float32"> {
+  const [rows, channels, ...places] = free.shape
+  const size = places.reduce((n, d) => n * d, 1)
+  const held =
+    next === undefined ? original : scheduler.addNoise(original, noise, new Array<number>(rows).fill(next))
+  const data = free.data.map((value, i) => {
+    const m = mask.data[Math.floor(i / (channels * size)) * size + (i % size)]
+    return (1 - m) * held.data[i] + m * value
+  })
+  return float32(free.shape, data)
+}
+
 /** What decides the types of the denoiser's inputs. */
-type Walk = Pick<DenoiseOptions, "latents" | "conditioning" | "negative" | "guidanceScale">
+type Walk = Pick<DenoiseOptions, "latents" | "extraChannels" | "conditioning" | "negative" | "guidanceScale">
 
 /** The denoiser's graph for such a walk, loaded ahead of it, until released. */
 export function openDenoiser(model: Model, walk: Walk): Promise<OpenNetwork> {
-  const [batch, ...latent] = walk.latents.shape
+  const [batch, channels, ...places] = walk.latents.shape
   const rows = isGuided(walk) ? 2 * batch : batch
+  const seen = channels + (walk.extraChannels?.shape[1] ?? 0)
   return model.unet.open({
-    sample: { dtype: "float32", shape: [rows, ...latent] },
+    sample: { dtype: "float32", shape: [rows, seen, ...places] },
     timestep: { dtype: "float32", shape: [rows] },
     ...contextOf(walk),
   })

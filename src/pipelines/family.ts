@@ -17,7 +17,7 @@ export interface Family {
   /** Whether a missing negative prompt is zeros in place of the encoded empty text, where its index does not say. */
   readonly zeroNegative: boolean
   /** Whether its autoencoder overflows in half precision, where that autoencoder's configuration says so. */
-  readonly upcastsDecoder: boolean
+  readonly upcastsAutoencoder: boolean
   /** diffusers' defaults for its pipeline. */
   readonly defaults: ModelDefaults
 }
@@ -29,7 +29,7 @@ const stableDiffusion: Family = {
   textEncoders: [clip],
   textStates: "last",
   zeroNegative: false,
-  upcastsDecoder: false,
+  upcastsAutoencoder: false,
   defaults: { steps: 50, guidanceScale: 7.5 },
 }
 
@@ -38,7 +38,7 @@ const stableDiffusionXl: Family = {
   textEncoders: [clip, { name: "text_encoder_2", tokenizer: "tokenizer_2" }],
   textStates: "penultimate",
   zeroNegative: true,
-  upcastsDecoder: true,
+  upcastsAutoencoder: true,
   defaults: { steps: 50, guidanceScale: 5 },
 }
 

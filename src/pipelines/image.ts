@@ -47,3 +47,15 @@ function roundHalfEven(value: number): number {
   const rest = value - down
   return rest > 0.5 || (rest === 0.5 && down % 2 === 1) ? down + 1 : down
 }
+
+/** Red, green and blue alone, over white where the picture is transparent. */
+export function opaque(picture: Pixels): Pixels {
+  const { width, height, channels, data } = picture
+  if (channels === 3) return picture
+  const out = new Uint8Array(width * height * 3)
+  for (let i = 0; i < width * height; i++) {
+    const alpha = data[4 * i + 3] / 255
+    for (let c = 0; c < 3; c++) out[3 * i + c] = Math.round(data[4 * i + c] * alpha + 255 * (1 - alpha))
+  }
+  return pixels(width, height, 3, out)
+}

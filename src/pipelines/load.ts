@@ -1,7 +1,7 @@
 import { absolutePath, exists } from "#platform"
 import { div, scalar } from "../graph/ops/index.ts"
 import { FormatError, LimnError, UsageError } from "../ground/errors.ts"
-import { decodeLatents } from "../models/autoencoder-kl.ts"
+import { decodeLatents, encodeMoments } from "../models/autoencoder-kl.ts"
 import { autoencoderConfig } from "../models/config/autoencoder.ts"
 import { clipTextConfig } from "../models/config/clip-text.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
@@ -76,17 +76,23 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     return { output }
   }, running)
 
-  const decoder = network(
-    ({ latents }) => {
-      const weights = vaeWeights()
-      const image = decodeLatents(div(latents, scalar(vae.scalingFactor, latents)), weights, vae)
-      checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
-      return { image }
-    },
-    family.upcastsDecoder && vae.forceUpcast ? { ...running, precision: "fp32" } : running,
-  )
+  const vaeRunning: typeof running =
+    family.upcastsAutoencoder && vae.forceUpcast ? { ...running, precision: "fp32" } : running
+  const encoder = network(({ image }) => {
+    const weights = vaeWeights()
+    const moments = encodeMoments(image, weights, vae)
+    checkAllRead(weights, { unused: (name) => /^(decoder|post_quant_conv)\./.test(name) })
+    return { moments }
+  }, vaeRunning)
 
-  const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, decoder]
+  const decoder = network(({ latents }) => {
+    const weights = vaeWeights()
+    const image = decodeLatents(div(latents, scalar(vae.scalingFactor, latents)), weights, vae)
+    checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
+    return { image }
+  }, vaeRunning)
+
+  const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, encoder, decoder]
   const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   return {
@@ -103,6 +109,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     mostClipSkip: mostClipSkip(textEncoders, family),
     zeroNegative,
     unet: unetNetwork,
+    encoder,
     decoder,
     encodings: new Map(),
     loadMs: performance.now() - start,
@@ -144,9 +151,11 @@ function checkFit(
     throw new FormatError(
       `The unet of ${folder} reads text ${wanted} wide, and its ${textEncoders.length > 1 ? "text encoders give" : "text_encoder gives"} ${width}; use parts of one model.`,
     )
-  if (denoiser.inChannels !== latentChannels || denoiser.outChannels !== latentChannels)
+  // Latents alone, or with the mask and the latents of what is not masked.
+  const { inChannels, outChannels } = denoiser
+  if (![latentChannels, 2 * latentChannels + 1].includes(inChannels) || outChannels !== latentChannels)
     throw new LimnError(
-      `The unet of ${folder} takes ${denoiser.inChannels} channels and gives ${denoiser.outChannels}, and its vae has ${latentChannels}; limn cannot make pictures from text with such a model.`,
+      `The unet of ${folder} takes ${inChannels} channels and gives ${outChannels}, and its vae has ${latentChannels}; limn cannot make pictures with such a model.`,
     )
   checkPooled(folder, textEncoders.at(-1)!.config.projectionDim, denoiser)
   for (const { tokenizer, config } of textEncoders)

@@ -39,6 +39,8 @@ export interface Model {
   readonly zeroNegative: boolean
   /** `sample` [B, C, h, w], `timestep` [B] and the conditioning -> `output` [B, C, h, w]. */
   readonly unet: Network
+  /** `image` [1, 3, H, W] in [-1, 1] -> `moments` [1, 2 C, h, w]: means before logarithms of variances, unscaled. */
+  readonly encoder: Network
   /** `latents` [1, C, h, w] -> `image` [1, 3, H, W], about [-1, 1]. */
   readonly decoder: Network
   /** Encoded prompts by their text and what was left out, one row each. */

@@ -28,3 +28,26 @@ export function repeatedRow(row: readonly number[], count: number): Tensor<"floa
     new Float32Array(count * row.length).map((_, i) => row[i % row.length]),
   )
 }
+
+/** x [B, C, h, w] with the channels of `more` [B, C2, h, w] after its own: [B, C + C2, h, w]. */
+export function withChannels(x: Tensor<"float32">, more: Tensor<"float32"> | undefined): Tensor<"float32"> {
+  if (more === undefined) return x
+  const [rows, channels, ...places] = x.shape
+  const pairs = Array.from({ length: rows }, (_, n) => [rowsOf(x, n, n + 1), rowsOf(more, n, n + 1)]).flat()
+  const data = new Float32Array(x.data.length + more.data.length)
+  let at = 0
+  for (const row of pairs) {
+    data.set(row.data, at)
+    at += row.data.length
+  }
+  return float32([rows, channels + more.shape[1], ...places], data)
+}
+
+/** x * factor. */
+export function scaled(x: Tensor<"float32">, factor: number): Tensor<"float32"> {
+  if (factor === 1) return x
+  return float32(
+    x.shape,
+    x.data.map((v) => v * factor),
+  )
+}

@@ -1,11 +1,9 @@
 import { UsageError } from "../ground/errors.ts"
 import { parseSeed } from "../ground/random/seed.ts"
-import { formatShape, sameShape } from "../ground/shape.ts"
-import type { Tensor } from "../ground/tensor.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { Model } from "./model.ts"
 
-/** What is asked of `textToImage`, as far as it says how the pictures come out. */
+/** What is asked of a verb that draws, as far as it says how the pictures come out. */
 export interface PictureOptions {
   /** What to draw: one text, or several that are drawn together. */
   readonly prompt: string | readonly string[]
@@ -42,8 +40,6 @@ export interface PictureOptions {
    * diffusers leaves out none for the negative prompt.
    */
   readonly clipSkip?: number
-  /** N(0, 1) to start from in place of the seed's: [pictures, C, height / 8, width / 8]. */
-  readonly latents?: Tensor<"float32">
 }
 
 /** Every choice made: the same settings make the same pictures. Plain data, but for seeds above 2^53. */
@@ -64,6 +60,8 @@ export interface Settings {
   /** The scheduler's whole configuration. */
   readonly scheduler: Readonly<Record<string, unknown>>
   readonly eta: number
+  /** The share of the steps that were walked, where a picture was given to start from. */
+  readonly strength?: number
   readonly clipSkip: number
   readonly device: string
   readonly precision: string
@@ -75,7 +73,7 @@ export interface Settings {
  */
 export function resolveSettings(
   model: Model,
-  options: PictureOptions,
+  options: PictureOptions & { readonly strength?: number },
   scheduler: Readonly<Record<string, unknown>>,
 ): Settings {
   const prompt = typeof options.prompt === "string" ? [options.prompt] : options.prompt
@@ -95,6 +93,7 @@ export function resolveSettings(
     imagesPerPrompt: options.imagesPerPrompt ?? 1,
     scheduler,
     eta: options.eta ?? 0,
+    ...(options.strength !== undefined && { strength: options.strength }),
     clipSkip: options.clipSkip ?? 0,
     device: model.device,
     precision: model.precision,
@@ -110,10 +109,10 @@ export function resolveSettings(
     throw new UsageError(`guidanceScale is ${settings.guidanceScale}; give a number, such as 7.5.`)
   checkShare("guidanceRescale", settings.guidanceRescale)
   checkShare("eta", settings.eta)
+  if (settings.strength !== undefined) checkStrength(settings.strength, settings.steps)
   if (settings.noise !== "cpu" && settings.noise !== "cuda")
     throw new UsageError(`noise is ${JSON.stringify(settings.noise)}; choose "cpu" or "cuda".`)
   checkSeeds(settings)
-  if (options.latents) checkLatents(options.latents, latentShape(model, settings))
   return settings
 }
 
@@ -125,8 +124,8 @@ export function pictureCount({ prompt, imagesPerPrompt }: Settings): number {
 /** The latents of all pictures: [pictures, C, height / 8, width / 8]. */
 export function latentShape(model: Model, settings: Settings): number[] {
   const { height, width } = settings
-  const { unetConfig, latentPixels } = model
-  return [pictureCount(settings), unetConfig.inChannels, height / latentPixels, width / latentPixels]
+  const { vaeConfig, latentPixels } = model
+  return [pictureCount(settings), vaeConfig.latentChannels, height / latentPixels, width / latentPixels]
 }
 
 /**
@@ -151,6 +150,7 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     `Seed: ${own.seed}`,
     `Size: ${width}x${height}`,
     `Model: ${model}`,
+    ...(settings.strength !== undefined ? [`Denoising strength: ${settings.strength}`] : []),
     // Web tools count the layers from 1, and call CUDA's random numbers NV.
     ...(clipSkip > 0 ? [`Clip skip: ${clipSkip + 1}`] : []),
     ...(noise === "cuda" ? ["RNG: NV"] : []),
@@ -187,18 +187,24 @@ function checkShare(name: string, value: number): void {
   if (!(value >= 0 && value <= 1)) throw new UsageError(`${name} is ${value}; give a number from 0 to 1.`)
 }
 
+function checkStrength(strength: number, steps: number): void {
+  checkShare("strength", strength)
+  if (stepsWalked(steps, strength) < 1)
+    throw new UsageError(
+      `${steps} steps at strength ${strength} leave none to walk; steps times strength must be at least 1.`,
+    )
+}
+
+/** How many of a walk's steps such a strength leaves to walk (diffusers `get_timesteps`). */
+export function stepsWalked(steps: number, strength: number): number {
+  return Math.min(Math.trunc(steps * strength), steps)
+}
+
 function checkSeeds(settings: Settings): void {
   const seeds = typeof settings.seed === "object" ? settings.seed : [settings.seed]
   for (const seed of seeds) parseSeed(seed)
   if (typeof settings.seed === "object" && seeds.length !== pictureCount(settings))
     throw new UsageError(
       `${seeds.length} seeds do not fit ${pictureCount(settings)} pictures; give one, or one for each.`,
-    )
-}
-
-function checkLatents(latents: Tensor<"float32">, expected: readonly number[]): void {
-  if (!sameShape(latents.shape, expected))
-    throw new UsageError(
-      `latents are ${formatShape(latents.shape)}; these pictures need ${formatShape(expected)}.`,
     )
 }

@@ -1,7 +1,14 @@
+import { cpSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { type Pixels, pixels } from "../../src/ground/image.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { int64 } from "../../src/ground/tensor.ts"
+import type { DenoiseStep } from "../../src/pipelines/denoise.ts"
+import type { DrawOptions } from "../../src/pipelines/draw.ts"
+import { imageToImage } from "../../src/pipelines/image-to-image.ts"
+import { inpaint } from "../../src/pipelines/inpaint.ts"
 import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { encodeNegative, encodePrompt } from "../../src/pipelines/prompts.ts"
@@ -10,6 +17,10 @@ import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../
 
 interface Case {
   name: string
+  /** Text to image where nothing else is said. */
+  verb?: "image-to-image" | "inpaint"
+  model?: string
+  strength?: number
   prompt: string
   /** null where the reference was given none. */
   negativePrompt: string | null
@@ -27,23 +38,38 @@ interface Case {
 let model: Model
 const loaded = (folder: string) => {
   beforeAll(async () => {
-    model = await load(join(goldenFolder, folder), { device: "cpu", threads: 1 })
+    model = await load(folder, { device: "cpu", threads: 1 })
   })
   afterAll(() => model.close())
 }
 
+/** A picture of a golden file. */
+function pictureOf({ shape, data }: Tensor): Pixels {
+  const [height, width] = shape
+  return pixels(width, height, 3, data as Uint8Array)
+}
+
+/** Draws as the case says: over the golden's picture, into it, or from the text alone. */
+function drawCase(options: DrawOptions, { verb, strength }: Case, golden: Record<string, Tensor>) {
+  if (verb === undefined) return textToImage(model, options)
+  const given = { ...options, strength, image: pictureOf(golden.image) }
+  if (verb === "image-to-image") return imageToImage(model, given)
+  return inpaint(model, { ...given, mask: pictureOf(golden.mask) })
+}
+
 /** Latents after every step within 1e-3 of the largest, and 99.9% of 8-bit values within 1. */
 async function expectSamePictures(given: Case, golden: Record<string, Tensor>): Promise<void> {
-  const { scheduler, name: _, negativePrompt, ...options } = given
+  const { scheduler, negativePrompt, name: _, verb: __, model: ___, strength: ____, ...options } = given
   const drifts: number[] = []
-  const { images } = await textToImage(model, {
+  const asked = {
     ...options,
     negativePrompt: negativePrompt ?? undefined,
     scheduler: { ...scheduler.config, _class_name: scheduler.class },
-    onStep: ({ step, latents }) => {
+    onStep: ({ step, latents }: DenoiseStep) => {
       drifts.push(relativeDifference(latents, golden[`latents.${step - 1}`]))
     },
-  })
+  }
+  const { images } = await drawCase(asked, given, golden)
   expect(drifts).toHaveLength(Object.keys(golden).filter((key) => /^latents\.\d+$/.test(key)).length)
   expect(Math.max(...drifts)).toBeLessThan(1e-3)
 
@@ -58,7 +84,7 @@ async function expectSamePictures(given: Case, golden: Record<string, Tensor>): 
 }
 
 describe("textToImage against diffusers' StableDiffusionPipeline", () => {
-  loaded("pipeline/model")
+  loaded(join(goldenFolder, "pipeline/model"))
   test.each(goldenJson<Case[]>("pipeline/cases.json"))("$name", async (given) => {
     const golden = goldenTensors(`pipeline/${given.name}.safetensors`)
     const [{ tokenizer }] = model.textEncoders
@@ -71,7 +97,7 @@ describe("textToImage against diffusers' StableDiffusionPipeline", () => {
 })
 
 describe("textToImage against diffusers' StableDiffusionXLPipeline", () => {
-  loaded("pipeline-xl/model")
+  loaded(join(goldenFolder, "pipeline-xl/model"))
   test.each(goldenJson<Case[]>("pipeline-xl/cases.json"))("$name", async (given) => {
     const golden = goldenTensors(`pipeline-xl/${given.name}.safetensors`)
     const positive = await encodePrompt(model, given.prompt, given.clipSkip)
@@ -86,5 +112,19 @@ describe("textToImage against diffusers' StableDiffusionXLPipeline", () => {
         else expect(relativeDifference(one, expected[i])).toBeLessThan(1e-5)
     }
     await expectSamePictures(given, golden)
+  })
+})
+
+describe.each(["pipeline", "pipeline-xl", "nine"])("a given picture against diffusers, model %s", (name) => {
+  const nine = mkdtempSync(join(tmpdir(), "limn-nine-"))
+  cpSync(join(goldenFolder, "pipeline/model"), nine, { recursive: true })
+  rmSync(join(nine, "unet"), { recursive: true })
+  cpSync(join(goldenFolder, "given-pictures/unet-nine"), join(nine, "unet"), { recursive: true })
+  afterAll(() => rmSync(nine, { recursive: true }))
+
+  loaded(name === "nine" ? nine : join(goldenFolder, name, "model"))
+  const cases = goldenJson<Case[]>("given-pictures/cases.json")
+  test.each(cases.filter((one) => one.model === name))("$name", async (given) => {
+    await expectSamePictures(given, goldenTensors(`given-pictures/${given.name}.safetensors`))
   })
 })

@@ -1,0 +1,39 @@
+import type { Pixels } from "../ground/image.ts"
+import type { DrawOptions, DrawResult } from "./draw.ts"
+import { draw } from "./draw.ts"
+import { definedSize, encodedPicture, pixelTensor, sizeOver } from "./given-picture.ts"
+import type { Model } from "./model.ts"
+import { latentShape, stepsWalked } from "./settings.ts"
+import { checkDrawsFromText } from "./text-to-image.ts"
+
+/** What to draw, and over which picture. */
+export interface ImageToImageOptions extends DrawOptions {
+  /**
+   * The picture to start from; one of another size is resized, transparent parts become white. Where no size is asked
+   * for, the result has that of the picture, made as small as the model's own where it is larger.
+   */
+  readonly image: Pixels
+  /** How far to leave it, 0 to 1: the share of the steps that are walked; default 0.8. */
+  readonly strength?: number
+}
+
+/**
+ * Draws a text over a picture (SDEdit, Meng 2022), as diffusers' `StableDiffusionImg2ImgPipeline` and its SDXL sister
+ * do: the picture's latents get the noise of the first step that is walked.
+ * Throws a UsageError for options that cannot be, a LimnError where the model fails, and the signal's reason.
+ */
+export async function imageToImage(model: Model, options: ImageToImageOptions): Promise<DrawResult> {
+  checkDrawsFromText(model)
+  const { image, strength = 0.8 } = options
+  const given = { ...sizeOver(model, image), ...definedSize(options), strength }
+  return draw(model, { ...options, ...given }, async ({ settings, scheduler, random }) => {
+    const { steps, width, height } = settings
+    const firstStep = steps - stepsWalked(steps, strength)
+    scheduler.setBeginIndex(firstStep * scheduler.order)
+    const original = await encodedPicture(model, pixelTensor(image, width, height), settings, random)
+    const noise = random.randn(latentShape(model, settings))
+    const timestep = scheduler.timesteps[firstStep * scheduler.order]
+    const levels = new Array<number>(noise.shape[0]).fill(timestep)
+    return { latents: scheduler.addNoise(original, noise, levels), firstStep }
+  })
+}

@@ -1,0 +1,86 @@
+import type { Pixels } from "../ground/image.ts"
+import { resizeImage } from "../ground/resize.ts"
+import type { Tensor } from "../ground/tensor.ts"
+import { float32 } from "../ground/tensor.ts"
+import type { DrawOptions, DrawResult } from "./draw.ts"
+import { draw } from "./draw.ts"
+import { definedSize, encodedPicture, pixelTensor, sizeOver } from "./given-picture.ts"
+import { opaque } from "./image.ts"
+import type { Model } from "./model.ts"
+import { joinRows, scaled, withChannels } from "./rows.ts"
+import { latentShape, pictureCount, stepsWalked } from "./settings.ts"
+
+/** What to draw, into which picture, and where. */
+export interface InpaintOptions extends DrawOptions {
+  /** The picture to fill in; sizes and transparency as for `imageToImage`. */
+  readonly image: Pixels
+  /** White where to draw, black where the picture stays; of another size it is resized. */
+  readonly mask: Pixels
+  /** Whether grey parts of the mask are drawn in part; by default they count as white or black, whichever is nearer. */
+  readonly softMask?: boolean
+  /** How far to leave the picture where the mask is white, 0 to 1; default 1: it is not looked at there. */
+  readonly strength?: number
+}
+
+/**
+ * Draws a text into the white parts of a mask, as diffusers' `StableDiffusionInpaintPipeline` and its SDXL sister do. A
+ * model made for it (a U-Net of 9 channels) is shown the mask and the rest of the picture at every step; any other is
+ * brought back to the rest after every step.
+ * Throws a UsageError for options that cannot be, a LimnError where the model fails, and the signal's reason.
+ */
+export async function inpaint(model: Model, options: InpaintOptions): Promise<DrawResult> {
+  const { image, mask: drawn, softMask = false, strength = 1 } = options
+  const seesMask = model.unetConfig.inChannels !== model.vaeConfig.latentChannels
+  const given = { ...sizeOver(model, image), ...definedSize(options), strength }
+  return draw(model, { ...options, ...given }, async ({ settings, scheduler, random }) => {
+    const { steps, width, height } = settings
+    const firstStep = steps - stepsWalked(steps, strength)
+    scheduler.setBeginIndex(firstStep * scheduler.order)
+    const whole = pixelTensor(image, width, height)
+    const mask = maskTensor(drawn, width, height, softMask)
+
+    // The order of the draws is diffusers': the picture, the noise, the picture without its masked parts.
+    const original =
+      strength < 1 || !seesMask ? await encodedPicture(model, whole, settings, random) : undefined
+    const noise = random.randn(latentShape(model, settings))
+    const levels = new Array<number>(noise.shape[0]).fill(scheduler.timesteps[firstStep * scheduler.order])
+    const latents =
+      strength < 1 ? scheduler.addNoise(original!, noise, levels) : scaled(noise, scheduler.initNoiseSigma)
+    const rest = await encodedPicture(model, withoutMasked(whole, mask), settings, random)
+    const latentMask = shrunk(mask, model.latentPixels, pictureCount(settings))
+    if (seesMask) return { latents, firstStep, extraChannels: withChannels(latentMask, rest) }
+    return { latents, firstStep, held: { original: original!, noise, mask: latentMask } }
+  })
+}
+
+/** How white a mask is [1, 1, height, width], 0 to 1; only 0 and 1 unless soft. */
+function maskTensor(mask: Pixels, width: number, height: number, soft: boolean): Tensor<"float32"> {
+  const { data } = resizeImage(opaque(mask), width, height)
+  const values = Float32Array.from({ length: width * height }, (_, i) => {
+    // The luma of ITU-R 601 in 16 bits, as Pillow computes it.
+    const luma = (19595 * data[3 * i] + 38470 * data[3 * i + 1] + 7471 * data[3 * i + 2] + 32768) >> 16
+    const share = Math.fround(luma / 255)
+    return soft ? share : Number(share >= 0.5)
+  })
+  return float32([1, 1, height, width], values)
+}
+
+/** The picture with grey where it will be drawn anew. */
+function withoutMasked(image: Tensor<"float32">, mask: Tensor<"float32">): Tensor<"float32"> {
+  const size = mask.data.length
+  return float32(
+    image.shape,
+    image.data.map((v, i) => (mask.data[i % size] < 0.5 ? v : 0)),
+  )
+}
+
+/** The mask at the size of latents, by the nearest pixel, a row for each picture: [rows, 1, h, w]. */
+function shrunk({ shape, data }: Tensor<"float32">, factor: number, rows: number): Tensor<"float32"> {
+  const [, , height, width] = shape
+  const [h, w] = [height / factor, width / factor]
+  const values = Float32Array.from(
+    { length: h * w },
+    (_, i) => data[Math.floor(i / w) * factor * width + (i % w) * factor],
+  )
+  return joinRows(new Array<Tensor<"float32">>(rows).fill(float32([1, 1, h, w], values)))
+}
