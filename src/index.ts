@@ -1,7 +1,7 @@
 /** The public face of limn: verbs over a loaded model, and the parts that they are made of. */
 
 // Files
-export { openByteSource } from "#platform"
+export { decodePicture, openByteSource } from "#platform"
 export type { ByteSource } from "./formats/byte-source.ts"
 export { memorySource } from "./formats/byte-source.ts"
 export { decodePng, encodePng } from "./formats/png.ts"

@@ -12,6 +12,8 @@ Examples:
   limn "three stars" "a cat left of an apple" --images 4
   limn "a paper boat" --model ~/sd-v1-4 --scheduler "DPM++ 2M Karras"
   limn --json < prompts.txt
+  limn "a blue heart" --image red-heart-7.png --strength 0.6
+  limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
 
 Words without quotes make one prompt; of several quoted prompts, each makes a
@@ -21,25 +23,11 @@ others; only a file that --out names is replaced.
 
 /** The command line: what can be said, and which command answers. */
 function program(): Command {
-  const limn = new Command("limn")
+  const limn = withDrawingOptions(new Command("limn"))
     .description("Draws pictures from text, on this machine.")
     .usage("[options] <prompt...>")
     .argument("[prompt...]", "what to draw; without it, each line of standard input")
-    .option("--model <folder>", "a model in diffusers' layout (default: Inkling)")
-    .option("--out <path>", "a .png file, or a folder (default: this one)")
-    .option("--negative <text>", "what the picture should not be like")
-    .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))
-    .addOption(numberOption("--steps <n>", "steps from noise to picture (default: the model's)"))
-    .addOption(numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's)"))
-    .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
-    .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
-    .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")
     .addOption(numberOption("--images <n>", "pictures of each prompt (default: 1)"))
-    .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
-    .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
-    .option("--json", "print one JSON object and nothing else")
-    .option("--quiet", "print nothing but errors")
-    .addOption(debugOption())
     .version(version(), "--version", "print limn's version")
     .helpCommand(false)
     .enablePositionalOptions()
@@ -48,6 +36,15 @@ function program(): Command {
     .action(async (prompts: string[], options) => {
       const { generate } = await import("./generate.ts")
       await generate(prompts, options)
+    })
+
+  withDrawingOptions(limn.command("again"))
+    .usage("[options] <picture>")
+    .description("draw a picture again, as its file says")
+    .argument("<picture>", "a .png file that limn, A1111 or ComfyUI wrote")
+    .action(async (path: string, options) => {
+      const { again } = await import("./again.ts")
+      await again(path, options)
     })
 
   limn
@@ -80,6 +77,28 @@ function program(): Command {
       .exitOverride()
       .configureOutput({ writeErr: () => {} })
   return limn
+}
+
+/** The options of every command that draws. */
+function withDrawingOptions(command: Command): Command {
+  return command
+    .option("--model <folder>", "a model in diffusers' layout (default: Inkling)")
+    .option("--out <path>", "a .png file, or a folder (default: this one)")
+    .option("--negative <text>", "what the picture should not be like")
+    .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))
+    .addOption(numberOption("--steps <n>", "steps from noise to picture (default: the model's)"))
+    .addOption(numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's)"))
+    .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
+    .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
+    .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")
+    .option("--image <file>", "a picture to draw over")
+    .addOption(numberOption("--strength <x>", "how far to leave it, 0 to 1 (default: 0.8; 1 with --mask)"))
+    .option("--mask <file>", "draw only where this picture is white")
+    .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
+    .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
+    .option("--json", "print one JSON object and nothing else")
+    .option("--quiet", "print nothing but errors")
+    .addOption(debugOption())
 }
 
 function debugOption(): Option {

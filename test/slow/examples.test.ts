@@ -21,6 +21,7 @@ const runs: Readonly<Record<string, readonly [argument: string, said: RegExp]>> 
   "03-compare-schedulers.ts": [model, /DPM\+\+ 2M Karras +[\d.]+ of 255 off/],
   "04-a-graph-and-its-gradient.ts": ["", /step 100: loss 0\.0/],
   "05-read-a-checkpoint.ts": [join(model, "unet/diffusion_pytorch_model.safetensors"), /324 tensors/],
+  "06-over-a-picture.ts": [model, /half-an-apple\.png: 64x64/],
 }
 
 it("every example is run here", () => {

@@ -1,5 +1,6 @@
 import type { ByteSource } from "../../formats/byte-source.ts"
 import type { OnnxModel } from "../../formats/onnx.ts"
+import type { Pixels } from "../../ground/image.ts"
 import type { Tensor } from "../../ground/tensor.ts"
 
 /** Where a graph runs. */
@@ -52,6 +53,11 @@ export interface Platform {
   readText(path: string): Promise<string>
   /** Writes a file whole or not at all. Throws a LimnError that names the path; a browser has no files to write. */
   writeFileAtomic(path: string, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void>
+  /**
+   * A picture file as 8-bit pixels, turned the way it says. Throws a FormatError, in which the file is called `name`,
+   * where it is no picture, damaged or too large.
+   */
+  decodePicture(bytes: Uint8Array, name: string): Promise<Pixels>
   /** Whether there is such a file or folder. */
   exists(path: string): Promise<boolean>
   /** Names in a folder, sorted; without their folder. Throws a LimnError where there is none, as browsers always do. */

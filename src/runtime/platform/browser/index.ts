@@ -11,3 +11,4 @@ export {
   writeFileAtomic,
 } from "./machine.ts"
 export { absolutePath } from "./paths.ts"
+export { decodePicture } from "./pictures.ts"

@@ -1,0 +1,185 @@
+import { dirname } from "node:path"
+import { fileURLToPath } from "node:url"
+import { decodePicture, makeFolder, peakMemoryBytes, readBytes } from "#platform"
+import { UsageError } from "../ground/errors.ts"
+import type { DenoiseStep } from "../pipelines/denoise.ts"
+import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
+import type { Image } from "../pipelines/image.ts"
+import { imageToImage } from "../pipelines/image-to-image.ts"
+import { inpaint } from "../pipelines/inpaint.ts"
+import { load } from "../pipelines/load.ts"
+import type { Model } from "../pipelines/model.ts"
+import { textToImage } from "../pipelines/text-to-image.ts"
+import { formatDuration } from "./format.ts"
+import { interruption } from "./interruption.ts"
+import { openPlace, shownPath } from "./places.ts"
+import { previewKind, previewText } from "./preview.ts"
+import { progressOn } from "./progress.ts"
+
+/** What every command that draws can be told. */
+export interface DrawingOptions {
+  readonly model?: string
+  readonly out?: string
+  readonly negative?: string
+  readonly seed?: bigint
+  readonly steps?: number
+  readonly guidance?: number
+  readonly width?: number
+  readonly height?: number
+  readonly scheduler?: string
+  /** Path of a picture to draw over. */
+  readonly image?: string
+  /** Path of a picture that is white where to draw. */
+  readonly mask?: string
+  readonly strength?: number
+  readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
+  readonly precision?: "auto" | "fp32" | "fp16"
+  readonly json?: boolean
+  readonly quiet?: boolean
+}
+
+/** One picture to draw. */
+export interface Order extends DrawOptions {
+  readonly prompt: string
+  readonly seed: number | bigint
+  /** Which of the pictures that its settings draw, from 0 (the default). */
+  readonly picture?: number
+}
+
+/** The model that comes with limn, seen from `src/cli` as from `dist/cli`. */
+export const inkling = fileURLToPath(new URL("../../models/inkling", import.meta.url))
+
+/** A step takes seconds on large models; Ctrl-C does not wait that long. */
+const PATIENCE_MS = 300
+
+/**
+ * Draws the orders one after the other, `imagesPerPrompt` in a row of each prompt; each picture is written as soon as it
+ * is there.
+ */
+export async function drawOrders(
+  orders: readonly Order[],
+  options: DrawingOptions,
+  imagesPerPrompt = 1,
+): Promise<void> {
+  const { device, precision, json = false, quiet = false } = options
+  const place = openPlace(options.out, orders.length)
+  const verb = await verbOf(options)
+  const progress = progressOn(process.stderr, { quiet })
+  const stop = interruption(() => {
+    progress.clear()
+    return PATIENCE_MS
+  })
+
+  const done: Done[] = []
+  const onStep = ({ step, steps }: DenoiseStep) => {
+    const label = orders.length === 1 ? "drawing" : `drawing ${done.length + 1} of ${orders.length}`
+    const note = step === steps ? "decoding" : undefined
+    progress.show({ label, done: done.length * steps + step, total: orders.length * steps, note })
+  }
+  try {
+    progress.show({ label: "loading" })
+    const model = await load(options.model ?? inkling, { device, precision })
+    for (const { picture = 0, ...order } of orders) {
+      const { images, settings, timings, warnings } = await verb(model, {
+        ...order,
+        signal: stop.signal,
+        onStep,
+      })
+      const path = place.next(order.prompt, order.seed)
+      await makeFolder(dirname(path))
+      await stop.protect(() => images[picture].save(path))
+      done.push({ file: shownPath(path), seed: order.seed, settings, timings, warnings })
+      progress.clear()
+      if (!json && !quiet) printPicture(done[done.length - 1], images[picture])
+    }
+    if (json) {
+      const prompts = orders.filter((_, i) => i % imagesPerPrompt === 0).map(({ prompt }) => prompt)
+      console.log(JSON.stringify(summary(model.loadMs, prompts, done), bigintAsText, 2))
+    }
+  } catch (error) {
+    progress.clear()
+    if (stop.signal.aborted) return stop.end()
+    throw error
+  }
+}
+
+/** What the options ask of the model: to draw from the text alone, over a picture, or into one. */
+async function verbOf({ image, mask, strength }: DrawingOptions) {
+  if (image === undefined) {
+    for (const [name, value] of Object.entries({ mask, strength }))
+      if (value !== undefined)
+        throw new UsageError(`--${name} says how to draw over a picture; give that with --image.`)
+    return (model: Model, options: DrawOptions) => textToImage(model, options)
+  }
+  const picture = await readPicture(image)
+  if (mask === undefined)
+    return (model: Model, options: DrawOptions) =>
+      imageToImage(model, { ...options, image: picture, strength })
+  const where = await readPicture(mask)
+  return (model: Model, options: DrawOptions) =>
+    inpaint(model, { ...options, image: picture, mask: where, strength })
+}
+
+async function readPicture(path: string) {
+  return decodePicture(await readBytes(path), path)
+}
+
+/** A number where numbers are exact: JSON and people read it more easily. */
+export function asSeed(value: bigint): number | bigint {
+  return value <= Number.MAX_SAFE_INTEGER ? Number(value) : value
+}
+
+/** The options of a picture that the command line gives. */
+export function pictureOptions(options: DrawingOptions): Omit<DrawOptions, "prompt"> {
+  const { negative, steps, guidance, width, height, scheduler } = options
+  const given = { negativePrompt: negative, steps, guidanceScale: guidance, width, height, scheduler }
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
+}
+
+/** A picture that was drawn and written, without its pixels. */
+interface Done extends Pick<DrawResult, "settings" | "timings" | "warnings"> {
+  readonly file: string
+  readonly seed: number | bigint
+}
+
+function printPicture({ file, seed, settings, timings, warnings }: Done, image: Image): void {
+  for (const warning of warnings) process.stderr.write(`limn: ${warning}\n`)
+  const { stdout } = process
+  if (!stdout.isTTY) return void stdout.write(`${file}\n`)
+  const kind = previewKind(process.env, stdout.getColorDepth())
+  if (kind !== undefined) stdout.write(previewText(image.pixels, image.toPng(), kind, stdout.columns))
+  const time = formatDuration(Object.values(timings).reduce((sum, ms) => sum + ms, 0))
+  const { width, height, steps } = settings
+  stdout.write(`${file}  ${width}x${height}, ${steps} steps, seed ${seed}, ${time}\n`)
+}
+
+/** What `--json` prints. Times are milliseconds over all pictures; settings are those of `textToImage`. */
+function summary(loadMs: number, prompts: readonly string[], done: readonly Done[]) {
+  const total = (part: keyof Timings, start = 0) => {
+    const ms = done.reduce((sum, { timings }) => sum + timings[part], start)
+    return Math.round(10 * ms) / 10
+  }
+  const { seed, ...settings } = done[0].settings
+  return {
+    files: done.map(({ file }) => file),
+    seed,
+    seeds: done.map(({ seed }) => seed),
+    ...settings,
+    prompt: prompts,
+    negativePrompt: prompts.map(() => settings.negativePrompt[0]),
+    imagesPerPrompt: done.length / prompts.length,
+    timings: {
+      load: total("load", loadMs),
+      encode: total("encode"),
+      denoise: total("denoise"),
+      decode: total("decode"),
+    },
+    peakMemoryBytes: peakMemoryBytes(),
+    warnings: [...new Set(done.flatMap(({ warnings }) => warnings))],
+  }
+}
+
+/** JSON has no exact numbers above 2^53, where seeds may lie. */
+function bigintAsText(_: string, value: unknown): unknown {
+  return typeof value === "bigint" ? String(value) : value
+}

@@ -1,0 +1,199 @@
+import { FormatError } from "../ground/errors.ts"
+import { parseSeed } from "../ground/random/seed.ts"
+import { schedulerNames } from "../schedulers/scheduler.ts"
+import type { PictureOptions, Settings } from "./settings.ts"
+
+/** How a picture was made, as far as its file tells. */
+export interface PictureSettings {
+  /** What the program that made it called the model. */
+  readonly model?: string
+  readonly options: PictureOptions & Pick<Settings, "strength">
+  /** Which of the pictures of its settings it is, from 0, where one seed drew several. */
+  readonly picture: number
+  /** Sentences about what the file says and limn does not do. */
+  readonly warnings: readonly string[]
+}
+
+/**
+ * The settings in a picture's texts by their PNG keywords: limn's own JSON, the `parameters` of A1111 and tools like it,
+ * or the `prompt` graph of ComfyUI, where that samples once from a prompt.
+ * Throws a FormatError, in which the file is called `name`, where there are none, or broken ones.
+ */
+export function readPictureSettings(
+  text: Readonly<Record<string, string>>,
+  name = "The picture",
+): PictureSettings {
+  if (text.limn !== undefined) return fromLimn(text.limn, name)
+  if (text.parameters !== undefined) return fromParameters(text.parameters, name)
+  if (text.prompt !== undefined) return fromComfy(text.prompt, name)
+  throw new FormatError(
+    `${name} does not say how it was made; give a picture that limn, A1111 or ComfyUI wrote.`,
+  )
+}
+
+function fromLimn(json: string, name: string): PictureSettings {
+  const settings = object(parsed(json, name, "limn"))
+  if (settings === undefined || settings.prompt === undefined) throw broken(name, "limn")
+  const {
+    model,
+    device: _,
+    precision: __,
+    picture = 0,
+    seed,
+    ...options
+  } = settings as unknown as Settings & { picture?: number }
+  const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
+  return { model, options: { ...options, seed: given }, picture, warnings: [] }
+}
+
+/**
+ * The prompt's lines, a line that begins with "Negative prompt:", and a last line of "Key: value" pairs between commas,
+ * values with commas in quotes.
+ */
+function fromParameters(text: string, name: string): PictureSettings {
+  const facts = /(?:^|\n)(Steps: \d+.*)$/s.exec(text)
+  if (facts === null) throw broken(name, "parameters")
+  const [prompt, ...negative] = text.slice(0, facts.index).split(/(?:^|\n)Negative prompt: ?/)
+  const pairs = new Map(
+    Array.from(facts[1].matchAll(/\s*([\w +/-]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)/g), ([, key, value]) => [
+      key,
+      value,
+    ]),
+  )
+  const number = (key: string) => {
+    const value = pairs.get(key)
+    return value === undefined || !Number.isFinite(Number(value)) ? undefined : Number(value)
+  }
+  const [width, height] = (pairs.get("Size") ?? "").split("x").map(Number)
+  const warnings: string[] = []
+  const scheduler = schedulerOf([pairs.get("Sampler"), pairs.get("Schedule type")], warnings)
+  const skip = number("Clip skip")
+  const options = withoutGaps({
+    prompt: prompt.trimEnd(),
+    negativePrompt: negative.join("\nNegative prompt: ").trimEnd(),
+    steps: number("Steps"),
+    guidanceScale: number("CFG scale"),
+    seed: pairs.has("Seed") ? asSeed(pairs.get("Seed"), name) : undefined,
+    width: width > 0 ? width : undefined,
+    height: height > 0 ? height : undefined,
+    scheduler,
+    strength: number("Denoising strength"),
+    clipSkip: skip === undefined ? undefined : Math.max(0, skip - 1),
+    // A1111 draws on the GPU unless it says otherwise.
+    noise:
+      pairs.get("Version") === "limn" && pairs.get("RNG") !== "NV"
+        ? ("cpu" as const)
+        : noiseOf(pairs.get("RNG")),
+  })
+  return { ...modelOf(pairs.get("Model")), options, picture: 0, warnings }
+}
+
+function noiseOf(rng: string | undefined): "cpu" | "cuda" {
+  return rng === "CPU" ? "cpu" : "cuda"
+}
+
+/** A node of ComfyUI's graph; an input is a value, or [number of the node it comes from, which of its outputs]. */
+interface ComfyNode {
+  readonly class_type?: unknown
+  readonly inputs?: Readonly<Record<string, unknown>>
+}
+
+function fromComfy(json: string, name: string): PictureSettings {
+  const graph = object(parsed(json, name, "prompt")) as Readonly<Record<string, ComfyNode>> | undefined
+  if (graph === undefined) throw broken(name, "prompt")
+  const samplers = Object.values(graph).filter((node) => /^KSampler/.test(String(node?.class_type)))
+  if (samplers.length !== 1)
+    throw new FormatError(
+      `${name} was made by a ComfyUI graph with ${samplers.length} samplers; limn reads those with one.`,
+    )
+  const follow = (from: ComfyNode | undefined, key: string): ComfyNode | undefined => {
+    const link = from?.inputs?.[key]
+    return Array.isArray(link) ? graph[String(link[0])] : undefined
+  }
+  const [sampler] = samplers
+  const given = sampler.inputs ?? {}
+  const words = (key: string) => {
+    const text = follow(sampler, key)?.inputs?.text
+    return typeof text === "string" ? text : undefined
+  }
+  const prompt = words("positive")
+  if (prompt === undefined)
+    throw new FormatError(`${name} was made by a ComfyUI graph whose prompt limn cannot find.`)
+  const latent = follow(sampler, "latent_image")?.inputs ?? {}
+  const number = (value: unknown) => (typeof value === "number" ? value : undefined)
+  const warnings: string[] = []
+  const sampled = [
+    comfySamplers[String(given.sampler_name)] ?? String(given.sampler_name),
+    String(given.scheduler),
+  ]
+  const seed = given.seed ?? given.noise_seed
+  const options = withoutGaps({
+    prompt,
+    negativePrompt: words("negative"),
+    steps: number(given.steps),
+    guidanceScale: number(given.cfg),
+    seed: seed === undefined ? undefined : asSeed(seed, name),
+    width: number(latent.width),
+    height: number(latent.height),
+    scheduler: schedulerOf(sampled, warnings),
+    strength: number(given.denoise) === 1 ? undefined : number(given.denoise),
+    noise: "cpu" as const,
+  })
+  const model = follow(sampler, "model")?.inputs?.ckpt_name
+  return { ...modelOf(typeof model === "string" ? model : undefined), options, picture: 0, warnings }
+}
+
+/** What web tools call the samplers that ComfyUI names in its own way. */
+const comfySamplers: Readonly<Record<string, string>> = {
+  euler_ancestral: "Euler a",
+  dpmpp_2m: "DPM++ 2M",
+  dpmpp_2m_sde: "DPM++ 2M SDE",
+  dpmpp_3m_sde: "DPM++ 3M SDE",
+  uni_pc: "UniPC",
+}
+
+/** The name of a scheduler from that of a sampler and of a spacing: "DPM++ 2M", "Karras". */
+function schedulerOf(
+  [sampler, spacing]: readonly (string | undefined)[],
+  warnings: string[],
+): string | undefined {
+  if (sampler === undefined) return undefined
+  const known = (wanted: string) => schedulerNames.find((name) => name.toLowerCase() === wanted.toLowerCase())
+  const found = (spacing && known(`${sampler} ${spacing}`)) ?? known(sampler)
+  if (found === undefined) warnings.push(`limn has no sampler "${sampler}": the model's own is used.`)
+  return found
+}
+
+function modelOf(model: string | undefined): Pick<PictureSettings, "model"> {
+  return model === undefined ? {} : { model }
+}
+
+function withoutGaps<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(entries) as { [K in keyof T]: Exclude<T[K], undefined> }
+}
+
+function asSeed(value: unknown, name: string): number | bigint {
+  const text = String(value)
+  if (!/^\d{1,20}$/.test(text)) throw new FormatError(`${name} says that its seed is ${text}, which is none.`)
+  const seed = parseSeed(BigInt(text))
+  return seed <= Number.MAX_SAFE_INTEGER ? Number(seed) : seed
+}
+
+function parsed(json: string, name: string, keyword: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    throw broken(name, keyword)
+  }
+}
+
+function object(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? (value as Readonly<Record<string, unknown>>)
+    : undefined
+}
+
+function broken(name: string, keyword: string): FormatError {
+  return new FormatError(`The settings that ${name} keeps under "${keyword}" are not what limn can read.`)
+}
