@@ -11,7 +11,7 @@ export interface ModelDefaults {
 }
 
 /** Those of diffusers' `StableDiffusionPipeline`. */
-const usual: ModelDefaults = { steps: 50, guidanceScale: 7.5 }
+export const usualDefaults: ModelDefaults = { steps: 50, guidanceScale: 7.5 }
 
 const schema = z.strictObject({ steps: z.int().positive(), guidanceScale: z.number() }).partial()
 
@@ -21,9 +21,9 @@ const schema = z.strictObject({ steps: z.int().positive(), guidanceScale: z.numb
  */
 export async function readDefaults(folder: string): Promise<ModelDefaults> {
   const path = absolutePath(folder, "limn.json")
-  if (!(await exists(path))) return usual
+  if (!(await exists(path))) return usualDefaults
   const result = schema.safeParse(await readJson(path))
-  if (result.success) return { ...usual, ...result.data }
+  if (result.success) return { ...usualDefaults, ...result.data }
   const [issue] = result.error.issues
   const where = issue.path.length > 0 ? ` in "${issue.path.join(".")}"` : ""
   throw new FormatError(`${path} is wrong${where}: ${issue.message}; mend it or take it away.`)

@@ -17,15 +17,18 @@ import { unet } from "../models/unet.ts"
 import { chooseDevice } from "../runtime/device.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
 import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
+import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights, openComponent } from "./component.ts"
 import { readDefaults } from "./defaults.ts"
 import { readJson } from "./files.ts"
-import type { Model, Precision } from "./model.ts"
+import type { Model, ModelParts, Precision } from "./model.ts"
 import { network } from "./network.ts"
+import type { SingleFileOptions } from "./single-file.ts"
+import { namesSingleFile, openSingleFile } from "./single-file.ts"
 import { openTokenizer } from "./tokenizer.ts"
 
 /** How a model is loaded. */
-export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory"> {
+export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory">, SingleFileOptions {
   /** Where to run; "auto" (the default) is the fastest device that this machine has. */
   readonly device?: Device | "auto"
   /** "auto" (the default) is fp16 on CUDA, where it is fastest, and fp32 elsewhere: a CPU only imitates fp16. */
@@ -33,32 +36,25 @@ export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory
 }
 
 /**
- * Opens a checkpoint of the Stable Diffusion 1.x family: a diffusers folder with model_index.json. Headers and
- * configurations are read and checked; weights stay in their files until a run needs them.
- * Throws a UsageError where the path is not such a folder, a LimnError where a file is missing or the device does not
- * work, a FormatError where a file is not what it claims to be.
+ * Opens a checkpoint of the Stable Diffusion 1.x family: a diffusers folder with model_index.json, or one file (.ckpt,
+ * .safetensors) with the names of the original code. Headers and configurations are read and checked; weights stay in
+ * their files until a run needs them.
+ * Throws a UsageError where the path is neither, a LimnError where a file is missing, of another family, or the device
+ * does not work, a FormatError where a file is not what it claims to be.
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const start = performance.now()
-  const folder = await modelFolder(path)
-  await checkFamily(folder)
+  const source = namesSingleFile(path) ? await modelFile(path) : await modelFolder(path)
   const device = await chooseDevice(options.device ?? "auto")
   const precision = choosePrecision(options.precision ?? "auto", device)
-  const variant = precision === "fp16" ? "fp16" : undefined
-  const part = (name: string) => absolutePath(folder, name)
-
-  const [textFiles, unetFiles, vaeFiles, schedulerConfig, tokenizer, defaults] = await Promise.all([
-    openComponent(part("text_encoder"), { variant }),
-    openComponent(part("unet"), { variant }),
-    openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
-    readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
-    openTokenizer(part("tokenizer")),
-    readDefaults(folder),
-  ])
-  const text = clipTextConfig(textFiles.config, absolutePath(textFiles.path, "config.json"))
-  const denoiser = unetConfig(unetFiles.config, absolutePath(unetFiles.path, "config.json"))
-  const vae = autoencoderConfig(vaeFiles.config, absolutePath(vaeFiles.path, "config.json"))
-  checkFit(folder, text, denoiser, vae.latentChannels, tokenizer)
+  const parts = await (namesSingleFile(path)
+    ? openSingleFile(source, options)
+    : openFolder(source, precision === "fp16" ? "fp16" : undefined))
+  const { text: textFiles, unet: unetFiles, vae: vaeFiles, schedulerConfig, tokenizer, defaults } = parts
+  const text = clipTextConfig(textFiles.config, configPath(textFiles))
+  const denoiser = unetConfig(unetFiles.config, configPath(unetFiles))
+  const vae = autoencoderConfig(vaeFiles.config, configPath(vaeFiles))
+  checkFit(source, text, denoiser, vae.latentChannels, tokenizer)
 
   const textWeights = componentWeights(textFiles, clipTextParameters(text))
   const unetWeights = componentWeights(unetFiles, unetParameters(denoiser))
@@ -95,7 +91,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   return {
-    path: folder,
+    path: source,
     device,
     precision,
     textConfig: text,
@@ -115,6 +111,29 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
       await Promise.all(networks.map((part) => part.close()))
     },
   }
+}
+
+/** The parts of a model from its folder in diffusers' layout. */
+async function openFolder(folder: string, variant: string | undefined): Promise<ModelParts> {
+  await checkFamily(folder)
+  const part = (name: string) => absolutePath(folder, name)
+  const [text, unet, vae, schedulerConfig, tokenizer, defaults] = await Promise.all([
+    openComponent(part("text_encoder"), { variant }),
+    openComponent(part("unet"), { variant }),
+    openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
+    readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
+    openTokenizer(part("tokenizer")),
+    readDefaults(folder),
+  ])
+  return { path: folder, text, unet, vae, schedulerConfig, tokenizer, defaults }
+}
+
+async function modelFile(path: string): Promise<string> {
+  const file = absolutePath(path)
+  if (await exists(file)) return file
+  throw new UsageError(
+    `There is no file ${path}; give a checkpoint, or the folder of a model in diffusers' layout.`,
+  )
 }
 
 async function modelFolder(path: string): Promise<string> {
@@ -151,6 +170,11 @@ async function checkFamily(folder: string): Promise<void> {
 function choosePrecision(wanted: Precision | "auto", device: Device): Precision {
   if (wanted !== "auto") return wanted
   return device === "cuda" ? "fp16" : "fp32"
+}
+
+/** What errors call a part's configuration: its config.json, or the file that its widths come from. */
+function configPath({ path, asker }: Component): string {
+  return asker === undefined ? absolutePath(path, "config.json") : path
 }
 
 /** Throws where parts are whole by themselves and do not belong together. */

@@ -4,6 +4,7 @@ import type { ClipTextConfig } from "../models/config/clip-text.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import type { Device } from "../runtime/session.ts"
 import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
+import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import type { Network } from "./network.ts"
 
@@ -16,9 +17,22 @@ export type Precision = "fp32" | "fp16"
  */
 export type Conditioning = Readonly<Record<string, Tensor<"float32">>>
 
+/** What a model is loaded from, wherever it lies. */
+export interface ModelParts {
+  /** Its folder or file, absolute; errors name it. */
+  readonly path: string
+  readonly text: Component
+  readonly unet: Component
+  readonly vae: Component
+  /** scheduler_config.json, parsed and not yet believed. */
+  readonly schedulerConfig: unknown
+  readonly tokenizer: Tokenizer
+  readonly defaults: ModelDefaults
+}
+
 /** A text-to-image model of the Stable Diffusion 1.x family, as `load` returns it. */
 export interface Model {
-  /** Its folder, absolute. */
+  /** Its folder or file, absolute. */
   readonly path: string
   readonly device: Device
   readonly precision: Precision
