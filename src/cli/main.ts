@@ -25,7 +25,7 @@ function program(): Command {
     .description("Draws pictures from text, on this machine.")
     .usage("[options] <prompt...>")
     .argument("[prompt...]", "what to draw; without it, each line of standard input")
-    .option("--model <folder>", "a model in diffusers' layout (default: Inkling)")
+    .option("--model <path>", "a folder in diffusers' layout, or a checkpoint in one file (default: Inkling)")
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))
@@ -54,7 +54,7 @@ function program(): Command {
     .command("info")
     .usage("<path>")
     .description("say what a model or a picture holds")
-    .argument("<path>", "a model's folder, a .safetensors file, or a .png file")
+    .argument("<path>", "a model's folder, a checkpoint (.safetensors, .ckpt, .bin), or a .png file")
     .option("--json", "print one JSON object, with every tensor")
     .addOption(debugOption())
     .action(async (path: string, options) => {
