@@ -45,6 +45,7 @@ export function readZipDirectory(source: ByteSource): Map<string, ZipEntry> {
   const { count, offset, length } = findDirectory(source)
   if (length > MAX_DIRECTORY_BYTES) throw damaged(source, "a directory larger than any checkpoint's")
   const view = viewOf(readExtent(source, { offset, length }))
+  const utf8 = new TextDecoder()
   const entries = new Map<string, ZipEntry>()
   for (let at = 0, i = 0; i < count; i++) {
     if (at + ENTRY_BYTES > length || view.getUint32(at, true) !== ENTRY_SIGNATURE)
@@ -53,7 +54,7 @@ export function readZipDirectory(source: ByteSource): Map<string, ZipEntry> {
     const extraBytes = view.getUint16(at + 30, true)
     const next = at + ENTRY_BYTES + nameBytes + extraBytes + view.getUint16(at + 32, true)
     if (next > length) throw damaged(source, "a directory that ends within an entry")
-    const name = new TextDecoder().decode(part(view, at + ENTRY_BYTES, nameBytes))
+    const name = utf8.decode(part(view, at + ENTRY_BYTES, nameBytes))
     if (entries.has(name)) throw damaged(source, `the file ${quoted(name)} twice`)
     entries.set(name, entryAt(view, at, part(view, at + ENTRY_BYTES + nameBytes, extraBytes)))
     at = next

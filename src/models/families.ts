@@ -21,7 +21,10 @@ const INPUT = "model.diffusion_model.input_blocks.0.0.weight"
 
 /** From the most particular on: the first that fits is it. */
 const families: readonly Family[] = [
-  { name: "a LoRA for another model", holds: [/^lora_|\.lora_(up|down|A|B)\.|\.lora\.(up|down)\./] },
+  {
+    name: "a LoRA for another model",
+    holds: [/^lora_|\.lora_(up|down|A|B)\.|\.lora\.(up|down)\.|:(up|down)$/],
+  },
   { name: "a ControlNet", holds: [/^(control_model\.|controlnet_|input_hint_block\.)/] },
   { name: "an IP-Adapter", holds: [/^image_proj\./, /^ip_adapter\./] },
   { name: "a textual inversion", holds: [/^(string_to_param\.|emb_params$|<[^>]+>$)/] },
@@ -34,7 +37,11 @@ const families: readonly Family[] = [
   { name: "a Stable Diffusion 1.x model that edits pictures", holds: [UNET, CLIP], inputChannels: 8 },
   { name: "a Stable Diffusion 1.x model", runs: "stable-diffusion-1", holds: [UNET, CLIP, AUTOENCODER] },
   { name: "a Stable Diffusion 1.x model", runs: "stable-diffusion-1", holds: [AVERAGE, CLIP, AUTOENCODER] },
-  { name: "a latent diffusion model from before Stable Diffusion", holds: [UNET, /^cond_stage_model\./] },
+  { name: "a Stable Diffusion 1.x model without its autoencoder", holds: [UNET, CLIP] },
+  {
+    name: "a latent diffusion model from before Stable Diffusion",
+    holds: [UNET, /^cond_stage_model\.transformer\.token_emb\./],
+  },
   { name: "a U-Net without the rest of its model", holds: [UNET] },
   {
     name: "a U-Net without the rest of its model",

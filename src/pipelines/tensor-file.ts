@@ -23,7 +23,8 @@ export interface TensorFile {
   readonly tensors: ReadonlyMap<string, TensorEntry>
   /**
    * One tensor as graphs take it: a byte range of the file, or a copy where its elements lie apart, as those of a
-   * transposed PyTorch tensor do. Throws a FormatError where limn has not its type.
+   * transposed PyTorch tensor do. Throws a FormatError where limn has not its type, or where all copies would take more
+   * memory than the file.
    */
   stored(name: string): StoredWeight
 }
@@ -77,9 +78,16 @@ function openTensors(source: ByteSource): TensorFile {
 function openTorch(source: ByteSource): TensorFile {
   const { name: path, size: bytes } = source
   const file = readTorchHeader(source)
+  let copied = 0
   const stored = (name: string): StoredWeight => {
     const { dtype, shape, offset, length, contiguous } = locateTorchTensor(file, name)
     if (contiguous) return { dtype, shape, storage: { kind: "file", file: path, offset, length } }
+    // A small file can describe any number of large views.
+    copied += length
+    if (copied > bytes)
+      throw new FormatError(
+        `The views in ${path} would take more memory than the file: save it with contiguous tensors.`,
+      )
     return { dtype, shape, storage: { kind: "memory", tensor: readTorchTensor(file, name) } }
   }
   return { path, format: "PyTorch", bytes, metadata: {}, tensors: file.tensors, stored }
