@@ -4,6 +4,7 @@
 export { openByteSource } from "#platform"
 export type { ByteSource } from "./formats/byte-source.ts"
 export { memorySource } from "./formats/byte-source.ts"
+export type { PickleValue } from "./formats/pickle.ts"
 export { decodePng, encodePng } from "./formats/png.ts"
 export { readPngText } from "./formats/png-text.ts"
 export type { SafetensorsEntry, SafetensorsFile } from "./formats/safetensors.ts"

@@ -1,7 +1,6 @@
 import type { DType } from "../ground/dtype.ts"
 import { bytesPerElement } from "../ground/dtype.ts"
 import { FormatError } from "../ground/errors.ts"
-import { sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { tensorFromBytes, zeros } from "../ground/tensor.ts"
 import type { ByteSource } from "./byte-source.ts"
@@ -29,7 +28,7 @@ const MAGIC = 0x1950a86a20f9469cfc6cn
 const LEGACY_PROTOCOL = 1001
 const MAX_STORAGES = 2 ** 18
 
-/** Whether a file that begins so may be one of PyTorch's: a zip file, or a pickle. `start` has 4 bytes or more. */
+/** Whether a file that begins so may be one of PyTorch's: a zip file, or a pickle. */
 export function looksLikeTorch(start: Uint8Array): boolean {
   return ZIP_SIGNATURE.every((byte, i) => start[i] === byte) || start[0] === PICKLE_PROTOCOL
 }
@@ -40,6 +39,10 @@ export function looksLikeTorch(start: Uint8Array): boolean {
  */
 export function readTorchHeader(source: ByteSource): TorchFile {
   const start = source.read(0, Math.min(source.size, ZIP_SIGNATURE.length))
+  if (!looksLikeTorch(start))
+    throw new FormatError(
+      `${source.name} is neither a zip file nor a pickle, so nothing that torch.save has written.`,
+    )
   const { value, findStorage } = start[0] === PICKLE_PROTOCOL ? openLegacy(source) : openZip(source)
   return { source, value, tensors: collectTensors(value, findStorage, source.name) }
 }
@@ -74,7 +77,7 @@ export function readTorchTensor(file: TorchFile, name: string): Tensor {
   const last = shape.length - 1
   // One row at a time: `index` is the row's place along all axes but the last.
   const index = shape.map(() => 0)
-  for (let at = 0; at < sizeOf(shape); at += shape[last]) {
+  for (let at = 0; at < out.data.length; at += shape[last]) {
     const first = index.reduce((sum, i, axis) => sum + i * stride[axis], 0)
     for (let i = 0; i < shape[last]; i++) out.data[at + i] = data[first + i * stride[last]]
     for (let axis = last - 1; axis >= 0 && ++index[axis] === shape[axis]; axis--) index[axis] = 0

@@ -74,7 +74,7 @@ export function locateZipEntry(source: ByteSource, name: string, entry: ZipEntry
   const header = viewOf(readExtent(source, { offset: entry.headerOffset, length: HEADER_BYTES }))
   if (header.getUint32(0, true) !== HEADER_SIGNATURE)
     throw damaged(source, `no file where ${quoted(name)} should be`)
-  // The directory's copies of these two lengths are of other fields.
+  // Its name and its extra field are not those of the directory, and neither are their lengths.
   const skipped = HEADER_BYTES + header.getUint16(26, true) + header.getUint16(28, true)
   const extent = { offset: entry.headerOffset + skipped, length: entry.length }
   if (extent.offset + extent.length > source.size) throw damaged(source, `only a part of ${quoted(name)}`)

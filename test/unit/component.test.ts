@@ -8,7 +8,7 @@ import { float32 } from "../../src/ground/tensor.ts"
 import type { ParameterSpec } from "../../src/models/parameters/module.ts"
 import { checkAllRead, componentWeights, openComponent } from "../../src/pipelines/component.ts"
 import { parsePythonJson } from "../../src/pipelines/files.ts"
-import { torchCheckpoint } from "./torch-writer.ts"
+import { pickled, torchCheckpoint, torchZip } from "./torch-writer.ts"
 
 let folder: string
 beforeEach(() => {
@@ -112,6 +112,15 @@ describe("openComponent says what is wrong", () => {
   test("a truncated file", async () => {
     write("model.safetensors", Buffer.concat(encodeSafetensors({ a })).subarray(0, -4))
     await refuses("model.safetensors")
+  })
+  test("views that would fill more memory than the file", async () => {
+    const view = pickled.tensor("0", "float32", 4096, [64, 64], [1, 64])
+    const names = ["a", "b"].map((name) => [name, view] as const)
+    const storage = { "0": new Uint8Array(4 * 4096) }
+    write("pytorch_model.bin", torchZip(pickled.whole(pickled.dict(names.slice(1))), storage))
+    expect((await openComponent(folder)).tensors.get("b")?.storage.kind).toBe("memory")
+    write("pytorch_model.bin", torchZip(pickled.whole(pickled.dict(names)), storage))
+    await refuses(/^The views in .*pytorch_model\.bin would take more memory than the file/)
   })
   test("an index without a map", async () => {
     write("model.safetensors.index.json", "[]")

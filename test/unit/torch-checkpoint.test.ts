@@ -131,6 +131,8 @@ describe("refusals", () => {
     Buffer.from(Buffer.from(bytes).toString("latin1").replace(from, to), "latin1")
 
   const cases: [string, Uint8Array, RegExp][] = [
+    ["a page of text", Buffer.from("<html>"), /is neither a zip file nor a pickle/],
+    ["nothing", Buffer.alloc(0), /is neither a zip file nor a pickle/],
     ["a zip cut short", golden("zip-types").subarray(0, 3000), /is a zip file that is cut short/],
     ["a zip of something else", zipOf([["notes.txt", Buffer.from("hi")]]), /is a zip file without data.pkl/],
     [
@@ -269,7 +271,8 @@ describe("hostile pickles", () => {
 describe("20,000 damaged files", () => {
   const { below, pick } = dice(20261125)
   const names = goldenNames("torch", /^(?!expected).*\.pt$/).map((name) => name.replace(/\.pt$/, ""))
-  const whole = names.map(golden)
+  const wide = torchCheckpoint(new Map([["w", float32([2, 2], [1, 2, 3, 4])]]), { zip64: true })
+  const whole = [...names.map(golden), wide]
 
   /** Where the pickle of a file lies, more or less: most damage should fall there. */
   function pickleOf(bytes: Uint8Array): [start: number, end: number] {
