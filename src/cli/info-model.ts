@@ -1,5 +1,6 @@
 import { existsSync, statSync } from "node:fs"
 import { join } from "node:path"
+import { bytesPerElement } from "../ground/dtype.ts"
 import { FormatError, messageOf } from "../ground/errors.ts"
 import { sizeOf } from "../ground/shape.ts"
 import { openComponent } from "../pipelines/component.ts"
@@ -70,7 +71,7 @@ async function weightsOf(folder: string, name: string, className: string): Promi
       className,
       parameters: weights.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
       dtypes: [...new Set(weights.map(({ dtype }) => dtype))],
-      bytes: weights.reduce((sum, { storage }) => sum + (storage.kind === "file" ? storage.length : 0), 0),
+      bytes: weights.reduce((sum, { dtype, shape }) => sum + sizeOf(shape) * bytesPerElement(dtype), 0),
     }
   } catch (error) {
     return { name, className, problem: messageOf(error) }

@@ -1,12 +1,13 @@
 import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { UsageError } from "../ground/errors.ts"
+import { namesSingleFile } from "../pipelines/single-file.ts"
 import type { Description } from "./description.ts"
 import { describeModel } from "./info-model.ts"
 import { describePicture } from "./info-picture.ts"
-import { describeSafetensors } from "./info-safetensors.ts"
+import { describeTensors } from "./info-tensors.ts"
 
-/** Says what a model's folder, a safetensors file or a picture holds. Throws a UsageError for anything else. */
+/** Says what a model's folder, a file of tensors or a picture holds. Throws a UsageError for anything else. */
 export async function info(path: string, { json = false }: { readonly json?: boolean }): Promise<void> {
   const description = await describe(path)
   console.log(json ? JSON.stringify(description.json, null, 2) : description.text)
@@ -16,7 +17,7 @@ async function describe(path: string): Promise<Description> {
   const stats = statSync(path, { throwIfNoEntry: false })
   if (stats === undefined)
     throw new UsageError(
-      `There is nothing at ${path}; give the path of a model's folder, a .safetensors file or a picture.`,
+      `There is nothing at ${path}; give the path of a model's folder, a checkpoint or a picture.`,
     )
   if (stats.isDirectory()) {
     if (["model_index.json", "config.json"].some((name) => existsSync(join(path, name))))
@@ -26,8 +27,10 @@ async function describe(path: string): Promise<Description> {
     )
   }
   if (isPng(path)) return describePicture(path)
-  if (/\.safetensors$/i.test(path)) return describeSafetensors(path)
-  throw new UsageError(`${path} is neither a PNG picture nor a .safetensors file, and limn reads no others.`)
+  if (namesSingleFile(path)) return describeTensors(path)
+  throw new UsageError(
+    `${path} is neither a PNG picture nor a checkpoint (.safetensors, .ckpt, .pt, .pth, .bin), and limn reads no others.`,
+  )
 }
 
 /** By its first bytes: pictures are often renamed. */

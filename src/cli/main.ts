@@ -51,7 +51,7 @@ function program(): Command {
     .command("info")
     .usage("<path>")
     .description("say what a model or a picture holds")
-    .argument("<path>", "a model's folder, a .safetensors file, or a .png file")
+    .argument("<path>", "a model's folder, a checkpoint (.safetensors, .ckpt, .bin), or a .png file")
     .option("--json", "print one JSON object, with every tensor")
     .addOption(debugOption())
     .action(async (path: string, options) => {
@@ -82,7 +82,7 @@ function program(): Command {
 /** The options of every command that draws. */
 function withDrawingOptions(command: Command): Command {
   return command
-    .option("--model <folder>", "a model in diffusers' layout (default: Inkling)")
+    .option("--model <path>", "a folder in diffusers' layout, or a checkpoint in one file (default: Inkling)")
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))

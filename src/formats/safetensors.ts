@@ -1,10 +1,10 @@
 import type { DType } from "../ground/dtype.ts"
-import { arrayOf, bytesPerElement } from "../ground/dtype.ts"
+import { bytesPerElement } from "../ground/dtype.ts"
 import { FormatError, LimnError } from "../ground/errors.ts"
 import type { Shape } from "../ground/shape.ts"
 import { formatShape, sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { tensor } from "../ground/tensor.ts"
+import { tensorFromBytes } from "../ground/tensor.ts"
 import type { ByteSource } from "./byte-source.ts"
 import type { Json } from "./json.ts"
 import { clipped, parseJson, quoted } from "./json.ts"
@@ -93,10 +93,7 @@ export function locateTensor(
  */
 export function readTensor(file: SafetensorsFile, name: string): Tensor {
   const { dtype, shape, offset, length } = locateTensor(file, name)
-  let bytes = file.source.read(offset, length)
-  // Typed arrays begin at multiples of their element, which bytes within a file need not do.
-  if (bytes.byteOffset % bytesPerElement(dtype) !== 0) bytes = bytes.slice()
-  return tensor(dtype, shape, new arrayOf[dtype](bytes.buffer, bytes.byteOffset, sizeOf(shape)))
+  return tensorFromBytes(dtype, shape, file.source.read(offset, length))
 }
 
 /**

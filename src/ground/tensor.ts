@@ -2,6 +2,7 @@ import type { DType, DTypeArrays } from "./dtype.ts"
 import {
   arrayOf,
   bfloat16BitsToFloat32,
+  bytesPerElement,
   float16BitsToFloat32,
   float32ToBfloat16Bits,
   float32ToFloat16Bits,
@@ -24,6 +25,14 @@ export function tensor<D extends DType>(dtype: D, shape: Shape, data: DTypeArray
       `A tensor of shape ${formatShape(shape)} needs ${sizeOf(shape)} elements, not ${data.length}.`,
     )
   return { dtype, shape, data }
+}
+
+/** A tensor over its bytes as files hold them: little-endian, of exactly the shape's size. */
+export function tensorFromBytes<D extends DType>(dtype: D, shape: Shape, bytes: Uint8Array): Tensor<D> {
+  // Typed arrays begin at multiples of their element, which bytes within a file need not do.
+  const { buffer, byteOffset, byteLength } =
+    bytes.byteOffset % bytesPerElement(dtype) === 0 ? bytes : new Uint8Array(bytes)
+  return tensor(dtype, shape, new arrayOf[dtype](buffer, byteOffset, byteLength / bytesPerElement(dtype)))
 }
 
 /** A float32 tensor from any numbers. */

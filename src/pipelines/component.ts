@@ -1,21 +1,24 @@
-import { absolutePath, exists, openByteSource } from "#platform"
-import type { SafetensorsFile } from "../formats/safetensors.ts"
-import { locateTensor, readSafetensorsHeader } from "../formats/safetensors.ts"
+import { absolutePath, exists } from "#platform"
 import type { StoredWeight, Weights } from "../graph/weights.ts"
 import { storedWeights } from "../graph/weights.ts"
 import { FormatError, LimnError } from "../ground/errors.ts"
+import type { Asker } from "../models/parameters/check.ts"
 import { checkParameters } from "../models/parameters/check.ts"
 import type { ParameterSpec } from "../models/parameters/module.ts"
 import { readJson } from "./files.ts"
+import { withTensorFile } from "./tensor-file.ts"
+import type { WeightFile } from "./weight-files.ts"
 import { findWeights } from "./weight-files.ts"
 
-/** One model of a diffusers checkpoint: its configuration, and where each of its tensors lies. No weight is read. */
+/** One model of a checkpoint: its configuration, and where each of its tensors lies. No weight is read. */
 export interface Component {
-  /** Its folder, absolute; errors name it. */
+  /** Its folder or its checkpoint's file, absolute; errors name it. */
   readonly path: string
   /** config.json, parsed and not yet believed. */
   readonly config: unknown
   readonly tensors: ReadonlyMap<string, StoredWeight>
+  /** What errors hold the tensors to, where that is not its config.json. */
+  readonly asker?: Asker
 }
 
 /** How a component's files are read. */
@@ -27,7 +30,7 @@ export interface ComponentOptions {
 }
 
 /**
- * Opens a component's folder: config.json, and weights in one safetensors file or in shards with an index.
+ * Opens a component's folder: config.json, and weights in one file or in shards with an index.
  * Throws a LimnError where a file is missing, a FormatError where one is not what it claims to be.
  */
 export async function openComponent(
@@ -50,10 +53,10 @@ export async function openComponent(
  * Throws a FormatError that names what is missing, of another shape, or too much.
  */
 export function componentWeights(
-  { path, tensors }: Component,
+  { path, tensors, asker }: Component,
   specs: readonly ParameterSpec[],
 ): () => Weights {
-  checkParameters(specs, tensors, path)
+  checkParameters(specs, tensors, path, { asker })
   // Without the tensors that may be there unread.
   const wanted = new Map(specs.map(({ name }) => [name, tensors.get(name)!]))
   return () => storedWeights(wanted, path)
@@ -71,27 +74,18 @@ export function checkAllRead(weights: Weights, { unused = (_: string): boolean =
 
 async function addTensors(
   tensors: Map<string, StoredWeight>,
-  { path, expected }: { readonly path: string; readonly expected?: readonly string[] },
+  { path, expected = [] }: WeightFile,
   rename: (name: string) => string,
 ): Promise<void> {
-  const file = await readHeader(path)
-  for (const name of expected ?? [])
-    if (!file.tensors.has(name))
-      throw new FormatError(`${path} has no tensor ${name}, which the index says it holds; fetch it again.`)
-  for (const stored of file.tensors.keys()) {
-    const { dtype, shape, offset, length } = locateTensor(file, stored)
-    const name = rename(stored)
-    if (tensors.has(name))
-      throw new FormatError(`${path} holds ${name}, which another file or name gives too; fetch it again.`)
-    tensors.set(name, { dtype, shape, storage: { kind: "file", file: path, offset, length } })
-  }
-}
-
-async function readHeader(path: string): Promise<SafetensorsFile> {
-  const source = await openByteSource(path)
-  try {
-    return readSafetensorsHeader(source)
-  } finally {
-    source.close()
-  }
+  await withTensorFile(path, (file) => {
+    for (const name of expected)
+      if (!file.tensors.has(name))
+        throw new FormatError(`${path} has no tensor ${name}, which the index says it holds; fetch it again.`)
+    for (const stored of file.tensors.keys()) {
+      const name = rename(stored)
+      if (tensors.has(name))
+        throw new FormatError(`${path} holds ${name}, which another file or name gives too; fetch it again.`)
+      tensors.set(name, file.stored(stored))
+    }
+  })
 }

@@ -24,7 +24,8 @@ export interface Family {
 
 const clip = { name: "text_encoder", tokenizer: "tokenizer" }
 
-const stableDiffusion: Family = {
+/** Stable Diffusion 1.x (Rombach et al. 2022). */
+export const stableDiffusion: Family = {
   title: "Stable Diffusion 1.x",
   textEncoders: [clip],
   textStates: "last",
@@ -33,6 +34,7 @@ const stableDiffusion: Family = {
   defaults: { steps: 50, guidanceScale: 7.5 },
 }
 
+/** SDXL (Podell et al. 2023) and SDXL-Turbo. */
 const stableDiffusionXl: Family = {
   title: "Stable Diffusion XL",
   textEncoders: [clip, { name: "text_encoder_2", tokenizer: "tokenizer_2" }],

@@ -6,24 +6,23 @@ import { autoencoderConfig } from "../models/config/autoencoder.ts"
 import { clipTextConfig } from "../models/config/clip-text.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import { unetConfig } from "../models/config/unet.ts"
-import { renameAutoencoderKey } from "../models/names.ts"
 import { autoencoderParameters } from "../models/parameters/autoencoder.ts"
 import { clipTextParameters } from "../models/parameters/clip-text.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
 import { unet } from "../models/unet.ts"
 import { chooseDevice } from "../runtime/device.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
-import { checkAllRead, componentWeights, openComponent } from "./component.ts"
-import { readDefaults } from "./defaults.ts"
-import { readModelIndex } from "./family.ts"
-import { readJson } from "./files.ts"
+import type { Component } from "./component.ts"
+import { checkAllRead, componentWeights } from "./component.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
+import { openFolder } from "./open-folder.ts"
+import type { SingleFileOptions } from "./single-file.ts"
+import { namesSingleFile, openSingleFile } from "./single-file.ts"
 import { mostClipSkip, type TextEncoder, textEncoder } from "./text-encoder.ts"
-import { openTokenizer } from "./tokenizer.ts"
 
 /** How a model is loaded. */
-export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory"> {
+export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory">, SingleFileOptions {
   /** Where to run; "auto" (the default) is the fastest device that this machine has. */
   readonly device?: Device | "auto"
   /** "auto" (the default) is fp16 on CUDA, where it is fastest, and fp32 elsewhere: a CPU only imitates fp16. */
@@ -31,39 +30,37 @@ export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory
 }
 
 /**
- * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json. Headers and
- * configurations are read and checked; weights stay in their files until a run needs them.
- * Throws a UsageError where the path is not such a folder, a LimnError where a file is missing or the device does not
- * work, a FormatError where a file is not what it claims to be.
+ * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json, or, of 1.x, one file
+ * (.ckpt, .safetensors) with the names of the original code. Headers and configurations are read and checked; weights
+ * stay in their files until a run needs them.
+ * Throws a UsageError where the path is neither, a LimnError where a file is missing, of another family, or the device
+ * does not work, a FormatError where a file is not what it claims to be.
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const start = performance.now()
-  const folder = await modelFolder(path)
-  const { family, zeroNegative } = await readModelIndex(folder)
+  const source = namesSingleFile(path) ? await modelFile(path) : await modelFolder(path)
   const device = await chooseDevice(options.device ?? "auto")
   const precision = choosePrecision(options.precision ?? "auto", device)
-  const variant = precision === "fp16" ? "fp16" : undefined
-  const part = (name: string) => absolutePath(folder, name)
+  const parts = await (namesSingleFile(path)
+    ? openSingleFile(source, options)
+    : openFolder(source, precision === "fp16" ? "fp16" : undefined))
+  const { family, unet: unetFiles, vae: vaeFiles, schedulerConfig, defaults, zeroNegative } = parts
   const { threads, lowMemory } = options
   const running = { device, precision, threads, lowMemory }
 
-  const [textEncoders, unetFiles, vaeFiles, schedulerConfig, defaults] = await Promise.all([
-    Promise.all(
-      family.textEncoders.map(async ({ name, tokenizer }) => {
-        const files = await openComponent(part(name), { variant })
-        const config = clipTextConfig(files.config, absolutePath(files.path, "config.json"))
-        const weights = componentWeights(files, clipTextParameters(config))
-        return textEncoder(weights, config, await openTokenizer(part(tokenizer)), family, running)
-      }),
-    ),
-    openComponent(part("unet"), { variant }),
-    openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
-    readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
-    readDefaults(folder, family.defaults),
-  ])
-  const denoiser = unetConfig(unetFiles.config, absolutePath(unetFiles.path, "config.json"))
-  const vae = autoencoderConfig(vaeFiles.config, absolutePath(vaeFiles.path, "config.json"))
-  checkFit(folder, textEncoders, denoiser, vae.latentChannels)
+  const textEncoders = parts.texts.map(({ files, tokenizer }) => {
+    const config = clipTextConfig(files.config, configPath(files))
+    return textEncoder(
+      componentWeights(files, clipTextParameters(config)),
+      config,
+      tokenizer,
+      family,
+      running,
+    )
+  })
+  const denoiser = unetConfig(unetFiles.config, configPath(unetFiles))
+  const vae = autoencoderConfig(vaeFiles.config, configPath(vaeFiles))
+  checkFit(source, textEncoders, denoiser, vae.latentChannels)
 
   const unetWeights = componentWeights(unetFiles, unetParameters(denoiser))
   const vaeWeights = componentWeights(vaeFiles, autoencoderParameters(vae))
@@ -96,7 +93,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   return {
-    path: folder,
+    path: source,
     device,
     precision,
     unetConfig: denoiser,
@@ -119,6 +116,14 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   }
 }
 
+async function modelFile(path: string): Promise<string> {
+  const file = absolutePath(path)
+  if (await exists(file)) return file
+  throw new UsageError(
+    `There is no file ${path}; give a checkpoint, or the folder of a model in diffusers' layout.`,
+  )
+}
+
 async function modelFolder(path: string): Promise<string> {
   const folder = absolutePath(path)
   if (await exists(absolutePath(folder, "model_index.json"))) return folder
@@ -136,6 +141,11 @@ async function modelFolder(path: string): Promise<string> {
 function choosePrecision(wanted: Precision | "auto", device: Device): Precision {
   if (wanted !== "auto") return wanted
   return device === "cuda" ? "fp16" : "fp32"
+}
+
+/** What errors call a part's configuration: its config.json, or the file that its widths come from. */
+function configPath({ path, asker }: Component): string {
+  return asker === undefined ? absolutePath(path, "config.json") : path
 }
 
 /** Throws where parts are whole by themselves and do not belong together. */

@@ -2,7 +2,10 @@ import type { Tensor } from "../ground/tensor.ts"
 import type { AutoencoderConfig } from "../models/config/autoencoder.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import type { Device } from "../runtime/session.ts"
+import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
+import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
+import type { Family } from "./family.ts"
 import type { Network } from "./network.ts"
 import type { TextEncoder } from "./text-encoder.ts"
 
@@ -15,9 +18,25 @@ export type Precision = "fp32" | "fp16"
  */
 export type Conditioning = Readonly<Record<string, Tensor<"float32">>>
 
+/** What a model is loaded from, wherever it lies. */
+export interface ModelParts {
+  /** Its folder or file, absolute; errors name it. */
+  readonly path: string
+  readonly family: Family
+  /** The text encoders in the family's order, each with its tokenizer. */
+  readonly texts: readonly { readonly files: Component; readonly tokenizer: Tokenizer }[]
+  readonly unet: Component
+  readonly vae: Component
+  /** scheduler_config.json, parsed and not yet believed. */
+  readonly schedulerConfig: unknown
+  readonly defaults: ModelDefaults
+  /** Whether no negative prompt at all is zeros, in place of the encoded empty text. */
+  readonly zeroNegative: boolean
+}
+
 /** A text-to-image model, as `load` returns it. */
 export interface Model {
-  /** Its folder, absolute. */
+  /** Its folder or file, absolute. */
   readonly path: string
   readonly device: Device
   readonly precision: Precision

@@ -1,5 +1,6 @@
 import { absolutePath, exists, readText } from "#platform"
 import { clipTokenizer, type Tokenizer } from "../tokenizers/clip-bpe.ts"
+import { vocabFromMerges } from "../tokenizers/clip-files.ts"
 import { readJson } from "./files.ts"
 
 /**
@@ -17,4 +18,19 @@ export async function openTokenizer(folder: string): Promise<Tokenizer> {
     config: await optional("tokenizer_config.json"),
     specialTokens: await optional("special_tokens_map.json"),
   })
+}
+
+/** How the special tokens of Stable Diffusion 1.x are looked for in a prompt. */
+const mark = (content: string) => ({ content, normalized: true })
+const specialTokens = {
+  bos_token: mark("<|startoftext|>"),
+  eos_token: mark("<|endoftext|>"),
+  unk_token: mark("<|endoftext|>"),
+  pad_token: "<|endoftext|>",
+}
+
+/** The tokenizer of Stable Diffusion 1.x, which comes with limn, for checkpoints in one file, which hold none. */
+export async function bundledTokenizer(): Promise<Tokenizer> {
+  const merges = await readText(new URL("../../models/clip-tokenizer/merges.txt", import.meta.url))
+  return clipTokenizer({ vocab: vocabFromMerges(merges), merges, specialTokens })
 }

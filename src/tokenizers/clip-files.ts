@@ -1,6 +1,6 @@
 import { z } from "zod"
 import { FormatError } from "../ground/errors.ts"
-import { normaliseText } from "./clip-words.ts"
+import { byteTokens, marks, normaliseText } from "./clip-words.ts"
 
 /** What a CLIP tokenizer folder holds: two JSON files or four, parsed but not yet believed, and the merges as text. */
 export interface ClipTokenizerFiles {
@@ -121,6 +121,16 @@ export function readClipVocabulary(files: ClipTokenizerFiles): ClipVocabulary {
     added: [...added.values()],
     maxLength: readMaxLength(config.model_max_length),
   }
+}
+
+/**
+ * vocab.json as it follows from merges.txt: the bytes, one token for each merge, the marks. So it is for OpenAI's CLIP
+ * and for what `learnClipBpe` learns.
+ */
+export function vocabFromMerges(merges: string): Record<string, number> {
+  const [, ...lines] = merges.trim().split(/\r?\n/)
+  const tokens = [...byteTokens, ...lines.map((line) => line.replace(" ", "")), ...marks]
+  return Object.fromEntries(tokens.map((token, id) => [token, id]))
 }
 
 function readVocab(vocab: unknown): Map<string, number> {

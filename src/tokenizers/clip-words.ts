@@ -45,6 +45,14 @@ export const byteCharacters: readonly string[] = byteOrder
   .sort((a, b) => a.byte - b.byte)
   .map(({ code }) => String.fromCharCode(code))
 
+/** The tokens that open every vocabulary: each byte, then each byte that ends a word. */
+export const byteTokens: readonly string[] = ["", endOfWord].flatMap((end) =>
+  byteOrder.map((byte) => byteCharacters[byte] + end),
+)
+
+/** The tokens that close every vocabulary: the beginning and the end of a text. */
+export const marks: readonly string[] = ["<|startoftext|>", "<|endoftext|>"]
+
 const utf8 = new TextEncoder()
 
 /** A word as the tokens it starts from, one for each byte of its UTF-8, the last one marked as the end of the word. */

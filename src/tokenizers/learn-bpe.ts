@@ -1,5 +1,5 @@
 import { UsageError } from "../ground/errors.ts"
-import { byteCharacters, byteOrder, endOfWord, normaliseText, spellWord, splitWords } from "./clip-words.ts"
+import { byteTokens, marks, normaliseText, spellWord, splitWords } from "./clip-words.ts"
 import { heapPop, heapPush } from "./heap.ts"
 
 /** A learned vocabulary as the two files that `clipTokenizer` and transformers' `CLIPTokenizer` load. */
@@ -11,7 +11,7 @@ export interface LearnedBpe {
 }
 
 /** Tokens that no text has to teach: each byte within a word and at its end, bos and eos. */
-const givenTokens = 2 * 256 + 2
+const givenTokens = byteTokens.length + marks.length
 
 /**
  * Learns a CLIP-style byte-level BPE from texts: the most frequent pair of neighbours becomes a token, and again, until
@@ -27,8 +27,7 @@ export function learnClipBpe(texts: Iterable<string>, { vocabSize }: { vocabSize
       `A vocabulary has ${givenTokens} tokens before anything is learned, so ${vocabSize} is too few.`,
     )
   }
-  const tokens = byteOrder.map((byte) => byteCharacters[byte])
-  tokens.push(...tokens.map((token) => token + endOfWord))
+  const tokens = [...byteTokens]
   const idOf = new Map(tokens.map((token, id) => [token, id]))
   const merges: string[] = []
   const pairs = countPairs(readWords(texts, idOf), tokens, vocabSize)
@@ -42,7 +41,7 @@ export function learnClipBpe(texts: Iterable<string>, { vocabSize }: { vocabSize
     tokens.push(token)
     pairs.merge(left, right, tokens.length - 1)
   }
-  tokens.push("<|startoftext|>", "<|endoftext|>")
+  tokens.push(...marks)
   return {
     vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
     merges: ["#version: 0.2", ...merges, ""].join("\n"),

@@ -16,6 +16,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { decodePng } from "../../src/formats/png.ts"
 import { readPngText } from "../../src/formats/png-text.ts"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
+import { inOneFile, tinyModel } from "../unit/tiny-stable-diffusion.ts"
+import { torchCheckpoint } from "../unit/torch-writer.ts"
 import type { Ended, Given, InstalledLimn } from "./processes/installed-limn.ts"
 import { installLimn, runProcess } from "./processes/installed-limn.ts"
 
@@ -303,6 +305,24 @@ describe("limn info", () => {
       bytes: expect.any(Number),
     })
     expect(metadata).toEqual({ format: "pt" })
+  })
+
+  it("knows the parts of a checkpoint in one file, which draws too", async () => {
+    writeFileSync(join(folder, "model.ckpt"), torchCheckpoint(inOneFile(tinyModel(1))))
+    const { stdout } = await limn(["info", "model.ckpt"])
+    expect(stdout).toMatch(/^model\.ckpt\nA PyTorch file of [\d.]+ MB: 9\d\d tensors, .*\(float32, int64\)\n/)
+    expect(stdout).toContain("Looks like a Stable Diffusion 1.x model\n")
+    expect(stdout).toMatch(/unet +[\d,]+ +float32 +[\d.]+ MB\nvae .*\ntext encoder /)
+    expect(await json("model.ckpt")).toMatchObject({
+      kind: "pytorch",
+      family: "a Stable Diffusion 1.x model",
+    })
+    const size = ["--width", "64", "--height", "64"]
+    expect(await draw(["a cat", "--model", "model.ckpt", "--seed", "1", ...size])).toEqual({
+      code: 0,
+      stdout: "cat-1.png\n",
+      stderr: "",
+    })
   })
 
   it("knows how a picture was made, and tells a program everything that makes it again", async () => {

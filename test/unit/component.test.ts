@@ -8,6 +8,7 @@ import { float32 } from "../../src/ground/tensor.ts"
 import type { ParameterSpec } from "../../src/models/parameters/module.ts"
 import { checkAllRead, componentWeights, openComponent } from "../../src/pipelines/component.ts"
 import { parsePythonJson } from "../../src/pipelines/files.ts"
+import { pickled, torchCheckpoint, torchZip } from "./torch-writer.ts"
 
 let folder: string
 beforeEach(() => {
@@ -24,7 +25,10 @@ function write(name: string, content: string | Uint8Array): void {
 }
 
 function writeTensors(name: string, tensors: Record<string, Tensor>): void {
-  write(name, Buffer.concat(encodeSafetensors(tensors)))
+  const bytes = name.endsWith(".bin")
+    ? torchCheckpoint(new Map(Object.entries(tensors)))
+    : Buffer.concat(encodeSafetensors(tensors))
+  write(name, bytes)
 }
 
 function writeIndex(name: string, map: unknown): void {
@@ -36,16 +40,20 @@ async function names(variant?: string): Promise<string[]> {
 }
 
 describe("openComponent finds weights", () => {
-  test.each(["model.safetensors", "diffusion_pytorch_model.safetensors", "model.fp16.safetensors"])(
-    "in %s",
-    async (name) => {
-      writeTensors(name, { a })
-      const { tensors, path } = await openComponent(folder)
-      const { dtype, shape, storage } = tensors.get("a")!
-      expect({ dtype, shape }).toEqual({ dtype: "float32", shape: [2, 3] })
-      expect(storage).toMatchObject({ kind: "file", file: join(path, name), length: 24 })
-    },
-  )
+  test.each([
+    "model.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "model.fp16.safetensors",
+    "pytorch_model.bin",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.fp16.bin",
+  ])("in %s", async (name) => {
+    writeTensors(name, { a })
+    const { tensors, path } = await openComponent(folder)
+    const { dtype, shape, storage } = tensors.get("a")!
+    expect({ dtype, shape }).toEqual({ dtype: "float32", shape: [2, 3] })
+    expect(storage).toMatchObject({ kind: "file", file: join(path, name), length: 24 })
+  })
 
   test("of the wanted variant, else the most exact", async () => {
     writeTensors("model.safetensors", { full: a })
@@ -55,10 +63,24 @@ describe("openComponent finds weights", () => {
     expect(await names("bf16")).toEqual(["full"])
   })
 
+  test("in safetensors where there are any", async () => {
+    writeTensors("pytorch_model.bin", { pickled: a })
+    writeTensors("model.fp16.safetensors", { half: a })
+    expect(await names()).toEqual(["half"])
+  })
+
   test.each([
     ["model.safetensors.index.json", "model-00001-of-00002.safetensors", undefined],
     ["model.fp16.safetensors.index.json", "model.fp16-00001-of-00002.safetensors", "fp16"],
     ["model.safetensors.index.fp16.json", "model.fp16-00001-of-00002.safetensors", "fp16"],
+    ["model.safetensors.index.fp16.json", "model-00001-of-00002.fp16.safetensors", "fp16"],
+    ["pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin", undefined],
+    [
+      "diffusion_pytorch_model.fp16.bin.index.json",
+      "diffusion_pytorch_model.fp16-00001-of-00002.bin",
+      "fp16",
+    ],
+    ["pytorch_model.bin.index.fp16.json", "pytorch_model-00001-of-00002.fp16.bin", "fp16"],
   ])("in shards by %s", async (index, first, variant) => {
     const second = first.replace("1-of", "2-of")
     writeTensors(first, { a })
@@ -80,14 +102,25 @@ describe("openComponent says what is wrong", () => {
     await refuses(/config\.json is not valid JSON \(.*\); fetch it again\.$/)
   })
   test("no weights", () =>
-    refuses(/holds no weights; limn looks for diffusion_pytorch_model\.safetensors or model\.safetensors\.$/))
-  test("weights of another format only", async () => {
-    write("pytorch_model.bin", "")
-    await refuses("holds its weights as pytorch_model.bin, which limn cannot read yet")
+    refuses(
+      /holds no weights; limn looks for (\w+\.safetensors, ){2}diffusion_pytorch_model\.bin, pytorch_model\.bin\.$/,
+    ))
+  test("a file of neither format", async () => {
+    write("pytorch_model.bin", "<html>")
+    await refuses(/pytorch_model\.bin is neither a safetensors file nor one of PyTorch's; fetch it again\.$/)
   })
   test("a truncated file", async () => {
     write("model.safetensors", Buffer.concat(encodeSafetensors({ a })).subarray(0, -4))
     await refuses("model.safetensors")
+  })
+  test("views that would fill more memory than the file", async () => {
+    const view = pickled.tensor("0", "float32", 4096, [64, 64], [1, 64])
+    const names = ["a", "b"].map((name) => [name, view] as const)
+    const storage = { "0": new Uint8Array(4 * 4096) }
+    write("pytorch_model.bin", torchZip(pickled.whole(pickled.dict(names.slice(1))), storage))
+    expect((await openComponent(folder)).tensors.get("b")?.storage.kind).toBe("memory")
+    write("pytorch_model.bin", torchZip(pickled.whole(pickled.dict(names)), storage))
+    await refuses(/^The views in .*pytorch_model\.bin would take more memory than the file/)
   })
   test("an index without a map", async () => {
     write("model.safetensors.index.json", "[]")
@@ -97,12 +130,18 @@ describe("openComponent says what is wrong", () => {
     "an index that points to %j",
     async (file) => {
       writeIndex("model.safetensors.index.json", { a: file })
-      await refuses("which is no name of a safetensors file")
+      await refuses("which is no name of a .safetensors file")
     },
   )
   test("an index that names a file that is not there", async () => {
-    writeIndex("model.safetensors.index.json", { a: "model-1.safetensors" })
-    await refuses("model-1.safetensors")
+    writeTensors("model-1.safetensors", { a })
+    writeIndex("model.safetensors.index.json", { a: "model-1.safetensors", b: "model-2.safetensors" })
+    await refuses(/index\.json names .*model-2\.safetensors, which is not there; fetch it too\.$/)
+  })
+  test("an index of both formats", async () => {
+    writeTensors("model-1.bin", { a })
+    writeIndex("pytorch_model.bin.index.json", { a: "model-1.bin", b: "model-2.safetensors" })
+    await refuses('says that b is in "model-2.safetensors", which is no name of a .bin file.')
   })
   test("a shard without a tensor that the index gives it", async () => {
     writeTensors("s1.safetensors", { a })

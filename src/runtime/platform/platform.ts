@@ -49,8 +49,8 @@ export interface Platform {
   openByteSource(path: string): OpenByteSource | Promise<OpenByteSource>
   /** A whole file. Throws a LimnError where there is none. */
   readBytes(path: string): Promise<Uint8Array>
-  /** A whole file of UTF-8. Throws a LimnError where there is none. */
-  readText(path: string): Promise<string>
+  /** A whole file of UTF-8; a URL is that of a file of limn's own. Throws a LimnError where there is none. */
+  readText(path: string | URL): Promise<string>
   /** Writes a file whole or not at all. Throws a LimnError that names the path; a browser has no files to write. */
   writeFileAtomic(path: string, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void>
   /**

@@ -10,7 +10,7 @@ export async function readBytes(path: string): Promise<Uint8Array> {
   return new Uint8Array(await (await fetched(path)).arrayBuffer())
 }
 
-export async function readText(path: string): Promise<string> {
+export async function readText(path: string | URL): Promise<string> {
   return (await fetched(path)).text()
 }
 
@@ -39,7 +39,7 @@ export function cpuCount(): number {
   return navigator.hardwareConcurrency
 }
 
-async function fetched(path: string): Promise<Response> {
+async function fetched(path: string | URL): Promise<Response> {
   const answer = await fetch(path).catch((error) => {
     throw new LimnError(`Cannot fetch ${path}: ${messageOf(error)}.`, { cause: error })
   })

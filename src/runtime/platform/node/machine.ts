@@ -6,7 +6,7 @@ export async function readBytes(path: string): Promise<Uint8Array> {
   return readFile(path).catch(unreadable(path))
 }
 
-export async function readText(path: string): Promise<string> {
+export async function readText(path: string | URL): Promise<string> {
   return readFile(path, "utf8").catch(unreadable(path))
 }
 
@@ -35,7 +35,7 @@ export function cpuCount(): number {
   return availableParallelism()
 }
 
-function unreadable(path: string): (error: Error) => never {
+function unreadable(path: string | URL): (error: Error) => never {
   return (error) => {
     throw new LimnError(`Cannot read ${path}: ${error.message}.`, { cause: error })
   }

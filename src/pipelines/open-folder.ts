@@ -1,0 +1,31 @@
+import { absolutePath } from "#platform"
+import { renameAutoencoderKey } from "../models/names.ts"
+import { openComponent } from "./component.ts"
+import { readDefaults } from "./defaults.ts"
+import { readModelIndex } from "./family.ts"
+import { readJson } from "./files.ts"
+import type { ModelParts } from "./model.ts"
+import { openTokenizer } from "./tokenizer.ts"
+
+/**
+ * The parts of a model from its folder in diffusers' layout; of several copies of the weights the wanted variant.
+ * Throws a LimnError where a file is missing or the model is of no family that limn runs, a FormatError where a file is
+ * not what it claims to be.
+ */
+export async function openFolder(folder: string, variant: string | undefined): Promise<ModelParts> {
+  const { family, zeroNegative } = await readModelIndex(folder)
+  const part = (name: string) => absolutePath(folder, name)
+  const [texts, unet, vae, schedulerConfig, defaults] = await Promise.all([
+    Promise.all(
+      family.textEncoders.map(async ({ name, tokenizer }) => ({
+        files: await openComponent(part(name), { variant }),
+        tokenizer: await openTokenizer(part(tokenizer)),
+      })),
+    ),
+    openComponent(part("unet"), { variant }),
+    openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
+    readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
+    readDefaults(folder, family.defaults),
+  ])
+  return { path: folder, family, texts, unet, vae, schedulerConfig, defaults, zeroNegative }
+}
