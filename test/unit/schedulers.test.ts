@@ -6,7 +6,7 @@ import { sizeOf } from "../../src/ground/shape.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32 } from "../../src/ground/tensor.ts"
 import { alphasCumprod } from "../../src/schedulers/noise-schedule.ts"
-import type { Scheduler, StepOptions } from "../../src/schedulers/scheduler.ts"
+import type { CustomWalk, Scheduler, StepOptions } from "../../src/schedulers/scheduler.ts"
 import { schedulerFromConfig, schedulerNames } from "../../src/schedulers/scheduler.ts"
 
 /** The farthest that a number may lie from diffusers', relative to the larger of its size and 1. */
@@ -20,13 +20,16 @@ type Config = Record<string, unknown>
 interface Walk {
   readonly scheduler: string
   readonly config: Config
-  readonly steps: number
+  readonly steps?: number
   readonly begin?: number
+  /** Keyword arguments of set_timesteps. */
+  readonly custom?: { original_inference_steps?: number } & CustomWalk
   readonly options?: Record<string, number>
   readonly initNoiseSigma: number
   readonly timesteps: number[]
   readonly sigmas?: number[]
-  readonly start: number[]
+  /** Of a walk that begins in the middle: a clean sample with noise added. */
+  readonly start?: number[]
   readonly samples: number[][]
   readonly final: number[]
 }
@@ -53,19 +56,21 @@ const sd = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear
 describe("diffusers' walks of a model that depends on the timestep", () => {
   const titled = walks.walks.map((walk) => ({
     walk,
-    title: `${walk.scheduler} ${walk.steps} ${JSON.stringify({ ...walk.config, ...walk.options, begin: walk.begin })}`,
+    title: `${walk.scheduler} ${walk.steps ?? "custom"} ${JSON.stringify({ ...walk.config, ...walk.options, ...walk.custom, begin: walk.begin })}`,
   }))
   test.each(titled)("$title", ({ walk }) => {
     const { shape } = walks
     const tolerance =
       walk.config.rescale_betas_zero_snr && walk.scheduler.startsWith("Euler") ? fromZeroSnr : usual
     const scheduler = schedulerFromConfig(walk.config, walk.scheduler)
-    scheduler.setTimesteps(walk.steps)
+    const { original_inference_steps: originalInferenceSteps, ...custom } = walk.custom ?? {}
+    const asked = { steps: walk.steps, originalInferenceSteps, ...custom }
+    scheduler.setTimesteps(asked)
     expectClose([scheduler.initNoiseSigma], [walk.initNoiseSigma])
     expectClose(scheduler.timesteps, walk.timesteps)
     if (walk.sigmas) expectSigmas(scheduler, walk.sigmas)
 
-    scheduler.setTimesteps(walk.steps)
+    scheduler.setTimesteps(asked)
     const random = cpuGenerator(1234)
     const noise = random.randn(shape)
     const begin = walk.begin ?? 0
@@ -79,7 +84,7 @@ describe("diffusers' walks of a model that depends on the timestep", () => {
       )
       sample = scheduler.addNoise(clean, noise, new Array(shape[0]).fill(scheduler.timesteps[begin]))
     }
-    expectClose(sample.data, walk.start)
+    if (walk.start) expectClose(sample.data, walk.start)
 
     const options: StepOptions = {
       eta: walk.options?.eta,
@@ -124,7 +129,11 @@ describe("diffusers' walks of a linear model", () => {
 
 describe("every scheduler", () => {
   const base = { ...sd, clip_sample: false, skip_prk_steps: true }
-  const names = ["ddim", "pndm", "euler", "euler-ancestral", "dpmsolver-multistep", "DPM++ 3M SDE Karras"]
+  const byTimestep = ["ddim", "ddpm", "pndm", "lcm", "tcd"]
+  const byLogSnr = ["dpmsolver-multistep", "DPM++ 3M SDE Karras", "unipc", "UniPC Exponential"]
+  const bySigma = ["euler", "euler-ancestral", "heun", "LMS Karras"]
+  const names = [...byTimestep, ...byLogSnr, ...bySigma]
+  const others = ["edm-euler", "edm-dpmsolver-multistep", "flow-match-euler"]
 
   test.each(
     names.flatMap((name) =>
@@ -157,12 +166,12 @@ describe("every scheduler", () => {
       expectClose(result.predOriginalSample.data, x0.data, 1e-4)
       sample = result.prevSample
     }
-    // DDIM and PNDM stop at the noise level of timestep 0 unless told otherwise.
+    // PNDM and TCD stop at the noise level of timestep 0.
     const left = Math.sqrt(1 - products[0]) * 4
-    expectClose(sample.data, x0.data, name === "pndm" ? left : 1e-4)
+    expectClose(sample.data, x0.data, name === "pndm" || name === "tcd" ? left : 1e-4)
 
     function sigmaOf(of: Scheduler, index: number): number {
-      if (name === "ddim" || name === "pndm") {
+      if (byTimestep.includes(name)) {
         const a = products[of.timesteps[index]]
         return Math.sqrt((1 - a) / a)
       }
@@ -174,7 +183,7 @@ describe("every scheduler", () => {
     }
   })
 
-  test.each(names)("%s is made again by its own configuration, through JSON", (name) => {
+  test.each([...names, ...others])("%s is made again by its own configuration, through JSON", (name) => {
     const first = schedulerFromConfig({ ...base, num_train_timesteps: 1100, unknown_key: [1] }, name)
     const again = schedulerFromConfig(JSON.parse(JSON.stringify(first.config)))
     expect(JSON.stringify(again.config)).toBe(JSON.stringify(first.config))
@@ -184,7 +193,7 @@ describe("every scheduler", () => {
     expect(Array.from(again.timesteps)).toEqual(Array.from(first.timesteps))
   })
 
-  test.each(names)("%s refuses impossible calls", (name) => {
+  test.each([...names, ...others])("%s refuses impossible calls", (name) => {
     const scheduler = schedulerFromConfig(base, name)
     const random = cpuGenerator(0)
     const x = random.randn([1, 4])
@@ -198,7 +207,7 @@ describe("every scheduler", () => {
     )
   })
 
-  test.each(names)("%s adds each row's noise at that row's timestep", (name) => {
+  test.each([...names, ...others])("%s adds each row's noise at that row's timestep", (name) => {
     const scheduler = schedulerFromConfig(base, name)
     scheduler.setTimesteps(10)
     const random = cpuGenerator(3)
@@ -212,7 +221,7 @@ describe("every scheduler", () => {
   })
 
   test("forgets a walk when the next is planned", () => {
-    for (const name of names) {
+    for (const name of [...names, ...others]) {
       const scheduler = schedulerFromConfig(base, name)
       const finals = [7, 7].map((steps) => {
         scheduler.setTimesteps(steps)
@@ -228,7 +237,18 @@ describe("every scheduler", () => {
 })
 
 describe("schedulers that count their steps", () => {
-  test.each(["euler", "euler-ancestral", "dpmsolver-multistep"])("%s does not run off the end", (name) => {
+  test.each([
+    "euler",
+    "euler-ancestral",
+    "heun",
+    "lms",
+    "dpmsolver-multistep",
+    "unipc",
+    "lcm",
+    "tcd",
+    "edm-euler",
+    "flow-match-euler",
+  ])("%s does not run off the end", (name) => {
     const scheduler = schedulerFromConfig(sd, name)
     const random = cpuGenerator(0)
     const x = random.randn([1, 4])
@@ -303,11 +323,11 @@ describe("names and configurations", () => {
 
   test("unknown names are answered with the known ones", () => {
     expect(() => schedulerFromConfig(sd, "DPM++ 2M Karas")).toThrow(UsageError)
-    expect(() => schedulerFromConfig(sd, "heun")).toThrow(
-      /no scheduler "heun"; choose one of ddim, pndm, euler,/,
+    expect(() => schedulerFromConfig(sd, "DPM++ SDE")).toThrow(
+      /no scheduler "DPM\+\+ SDE"; choose one of ddim, ddpm, pndm, euler,/,
     )
     expect(() => schedulerFromConfig(sd)).toThrow("names no class")
-    expect(() => schedulerFromConfig({ _class_name: "LMSDiscreteScheduler" })).toThrow(UsageError)
+    expect(() => schedulerFromConfig({ _class_name: "DEISMultistepScheduler" })).toThrow(UsageError)
   })
 
   test.each([
@@ -363,8 +383,8 @@ function map(t: Tensor<"float32">, change: (x: number) => number): Tensor<"float
 
 /** Reads sigmas off the noise that a walk beginning at each index adds to nothing. */
 function expectSigmas(scheduler: Scheduler, sigmas: readonly number[]): void {
-  const damped =
-    scheduler.config._class_name === "DPMSolverMultistepScheduler" && !scheduler.config.use_flow_sigmas
+  const inLogSnr = ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"]
+  const damped = inLogSnr.includes(String(scheduler.config._class_name)) && !scheduler.config.use_flow_sigmas
   const read = sigmas.map((_, index) => {
     scheduler.setBeginIndex(index)
     return scheduler.addNoise(float32([1], [0]), float32([1], [1]), [0]).data[0]
