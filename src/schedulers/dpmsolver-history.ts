@@ -4,6 +4,7 @@ import { finalSigmasType, flag, oneOf } from "./config.ts"
 import type { DpmAlgorithm, DpmSolverType } from "./dpmsolver-coefficients.ts"
 import { dpmWeights } from "./dpmsolver-coefficients.ts"
 import type { LogSnrStep } from "./log-snr-scheduler.ts"
+import { sameLevel } from "./prediction.ts"
 import { weightedSum } from "./weighted-sum.ts"
 
 /** The keys of DPM-Solver, whatever its noise levels. */
@@ -52,7 +53,9 @@ export function dpmHistory(config: DpmSolver): DpmHistory {
   /** Newest first. */
   let history: Tensor<"float32">[] = []
 
-  function highestOrder(index: number, steps: number): number {
+  function highestOrder({ index, steps, levelAt }: Omit<LogSnrStep, "output">): number {
+    // From the lowest level to "sigma_min", which it is: no way to go, of which higher orders make 0 / 0.
+    if (sameLevel(levelAt(index), levelAt(index + 1))) return 1
     const left = steps - index
     const short = config.lower_order_final && steps < 15
     if (left === 1 && (short || config.euler_at_final || config.final_sigmas_type === "zero")) return 1
@@ -63,9 +66,10 @@ export function dpmHistory(config: DpmSolver): DpmHistory {
     clear() {
       history = []
     },
-    step(integrand, { sample, index, steps, levelAt, random }) {
+    step(integrand, at) {
+      const { sample, index, levelAt, random } = at
       history = [integrand, ...history].slice(0, config.solver_order)
-      const order = Math.min(history.length, highestOrder(index, steps))
+      const order = Math.min(history.length, highestOrder(at))
       const levels = Array.from({ length: order + 1 }, (_, i) => levelAt(index + 1 - i))
       const weights = dpmWeights(config.algorithm_type, config.solver_type, levels)
       const terms = weights.integrands.map((weight, i) => [weight, history[i]] as const)

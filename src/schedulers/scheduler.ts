@@ -127,7 +127,7 @@ export function schedulerFromConfig(json: unknown, name?: string): Scheduler {
         ? `The scheduler configuration names no class; choose a scheduler: ${schedulerNames.join(", ")}.`
         : `limn has no scheduler ${JSON.stringify(wanted)}; choose one of ${schedulerNames.join(", ")}.`,
     )
-  checkLevels(given._class_name, choice.className)
+  checkNoise(given._class_name, choice.className)
   return makers[choice.className]({ ...given, ...choice.keys })
 }
 
@@ -135,16 +135,16 @@ export function schedulerFromConfig(json: unknown, name?: string): Scheduler {
  * What noise a class walks down; a model knows the one that it was trained on. diffusers moves any configuration to
  * any class, and draws noise where they differ.
  */
-function levelsOf(className: string): string {
+function noiseOf(className: string): string {
   if (className.startsWith("FlowMatch")) return "rectified flow"
   return className.startsWith("EDM") ? "EDM's noise levels" : "a schedule of betas"
 }
 
 /** Throws a UsageError where a configuration of one class cannot move to another. */
-function checkLevels(from: unknown, to: ClassName): void {
-  if (typeof from !== "string" || !(from in makers) || levelsOf(from) === levelsOf(to)) return
+function checkNoise(from: unknown, to: ClassName): void {
+  if (typeof from !== "string" || !Object.hasOwn(makers, from) || noiseOf(from) === noiseOf(to)) return
   throw new UsageError(
-    `${to} walks ${levelsOf(to)}, but this model was trained on ${levelsOf(from)} (${from}); choose another scheduler.`,
+    `${to} walks ${noiseOf(to)}, but this model was trained on ${noiseOf(from)} (${from}); choose another scheduler.`,
   )
 }
 

@@ -9,7 +9,7 @@ import { shiftSigma, stretchSigmas } from "./flow-sigmas.ts"
 import type { LogSnrStep } from "./log-snr-scheduler.ts"
 import { logSnrKeys, logSnrScheduler, thresholdedX0 } from "./log-snr-scheduler.ts"
 import { sigmaTable } from "./noise-schedule.ts"
-import { predictEpsilon } from "./prediction.ts"
+import { predictEpsilon, sameLevel } from "./prediction.ts"
 import { checkNotGiven } from "./sigma-plan.ts"
 import { checkSpacing, respacedSigmas, sigmaAt, timestepOf } from "./sigma-spacing.ts"
 import { linspace, roundHalfEven, solverTimesteps } from "./timesteps.ts"
@@ -78,15 +78,20 @@ export function uniPcMultistep(json: unknown): Scheduler {
       )
     }
     history = [integrand, ...history].slice(0, highestOrder)
-    const left = config.lower_order_final ? steps - index : highestOrder
-    // Sigma 0 lies infinitely far in lambda, where no polynomial reaches.
-    const order = levelAt(index + 1).sigma === 0 ? 1 : Math.min(history.length, left)
+    const order = Math.min(history.length, highestOrderAt(index, steps, levelAt))
     departure = { sample, order }
     const weights = uniPcWeights(type, inX0, levels(index + 1, order), "predict")
     return {
       prevSample: weightedSum([weights.sample, sample], ...terms(weights.integrands)),
       predOriginalSample: x0,
     }
+  }
+
+  function highestOrderAt(index: number, steps: number, levelAt: LogSnrStep["levelAt"]): number {
+    // Sigma 0 lies infinitely far in lambda, where no polynomial reaches; "sigma_min" may be where the step begins.
+    const next = levelAt(index + 1)
+    if (next.sigma === 0 || sameLevel(next, levelAt(index))) return 1
+    return config.lower_order_final ? steps - index : highestOrder
   }
 
   return logSnrScheduler({

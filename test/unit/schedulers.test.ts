@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs"
 import { describe, expect, test } from "vitest"
-import { FormatError, UsageError } from "../../src/ground/errors.ts"
+import { UsageError } from "../../src/ground/errors.ts"
 import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32 } from "../../src/ground/tensor.ts"
 import { alphasCumprod } from "../../src/schedulers/noise-schedule.ts"
 import type { CustomWalk, Scheduler, StepOptions } from "../../src/schedulers/scheduler.ts"
-import { schedulerFromConfig, schedulerNames } from "../../src/schedulers/scheduler.ts"
+import { schedulerFromConfig } from "../../src/schedulers/scheduler.ts"
 
 /** The farthest that a number may lie from diffusers', relative to the larger of its size and 1. */
 const usual = 1e-5
@@ -262,114 +262,6 @@ describe("schedulers that count their steps", () => {
     scheduler.setTimesteps(5)
     const x = float32([1], [1])
     expect(() => scheduler.scaleModelInput(x, 123.4)).toThrow("Timestep 123.4 is not one of this walk's")
-  })
-})
-
-describe("names and configurations", () => {
-  test.each([
-    ["EulerDiscreteScheduler", "EulerDiscreteScheduler", {}],
-    ["ddim", "DDIMScheduler", {}],
-    ["Euler A", "EulerAncestralDiscreteScheduler", {}],
-    ["Euler Karras", "EulerDiscreteScheduler", { use_karras_sigmas: true }],
-    ["PLMS", "PNDMScheduler", { skip_prk_steps: true }],
-    [
-      "DPM++ 2M Karras",
-      "DPMSolverMultistepScheduler",
-      { algorithm_type: "dpmsolver++", use_karras_sigmas: true },
-    ],
-    [
-      "dpm++ 2m sde heun exponential",
-      "DPMSolverMultistepScheduler",
-      { algorithm_type: "sde-dpmsolver++", solver_type: "heun", use_exponential_sigmas: true },
-    ],
-    ["DPM++ 3M SDE", "DPMSolverMultistepScheduler", { solver_order: 3, use_karras_sigmas: false }],
-  ])("%s", (name, className, keys) => {
-    const { config } = schedulerFromConfig(
-      { _class_name: "PNDMScheduler", ...sd, use_karras_sigmas: true },
-      name,
-    )
-    expect(config).toMatchObject({ _class_name: className, beta_end: 0.012, ...keys })
-  })
-
-  test("every listed name makes a scheduler that can walk", () => {
-    expect(schedulerNames.length).toBeGreaterThan(20)
-    for (const name of schedulerNames) {
-      const scheduler = schedulerFromConfig(sd, name)
-      scheduler.setTimesteps(8)
-      expect(scheduler.timesteps.length).toBeGreaterThanOrEqual(8)
-    }
-  })
-
-  test("a class's defaults do not follow the configuration to another class", () => {
-    const { config } = schedulerFromConfig(sd, "ddim")
-    expect(config.timestep_spacing).toBe("leading")
-    expect(schedulerFromConfig(config, "dpmsolver-multistep").config.timestep_spacing).toBe("linspace")
-    const chosen = schedulerFromConfig({ ...sd, timestep_spacing: "leading" }, "ddim").config
-    expect(schedulerFromConfig(chosen, "dpmsolver-multistep").config.timestep_spacing).toBe("leading")
-  })
-
-  test("null is a missing key, and UniPC's words are DPM-Solver's", () => {
-    const given = {
-      ...sd,
-      solver_type: "bh2",
-      variance_type: null,
-      trained_betas: null,
-      lambda_min_clipped: null,
-    }
-    expect(schedulerFromConfig(given, "dpmsolver-multistep").config).toMatchObject({
-      solver_type: "midpoint",
-    })
-  })
-
-  test("unknown names are answered with the known ones", () => {
-    expect(() => schedulerFromConfig(sd, "DPM++ 2M Karas")).toThrow(UsageError)
-    expect(() => schedulerFromConfig(sd, "DPM++ SDE")).toThrow(
-      /no scheduler "DPM\+\+ SDE"; choose one of ddim, ddpm, pndm, euler,/,
-    )
-    expect(() => schedulerFromConfig(sd)).toThrow("names no class")
-    expect(() => schedulerFromConfig({ _class_name: "DEISMultistepScheduler" })).toThrow(UsageError)
-  })
-
-  test.each([
-    [{ beta_schedule: "sigmoid" }, '"beta_schedule": "sigmoid"; limn needs "linear" or'],
-    [{ num_train_timesteps: 0 }, "limn needs a positive integer"],
-    [{ use_karras_sigmas: true, use_beta_sigmas: true }, "one at most"],
-    [{ algorithm_type: "dpmsolver" }, 'set "final_sigmas_type" to "sigma_min"'],
-    [
-      { algorithm_type: "sde-dpmsolver", solver_order: 3, final_sigmas_type: "sigma_min" },
-      "has no third order",
-    ],
-    [{ dynamic_thresholding_ratio: 1.5 }, "limn needs a number from 0 to 1"],
-    [{ variance_type: "learned_range" }, "do not learn variances"],
-    [{ trained_betas: [0.1, 0.2] }, '"trained_betas" has 2 entries; limn needs 1000'],
-  ])("refuses %o", (keys, message) => {
-    const make = () => schedulerFromConfig(keys, "dpmsolver-multistep")
-    expect(make).toThrow(FormatError)
-    expect(make).toThrow(message)
-  })
-
-  test.each([null, [], "euler", 3])("refuses %o for a configuration", (json) => {
-    expect(() => schedulerFromConfig(json, "euler")).toThrow(FormatError)
-  })
-
-  test("PNDM with Runge-Kutta needs four steps", () => {
-    const scheduler = schedulerFromConfig(sd, "pndm")
-    expect(() => scheduler.setTimesteps(3)).toThrow("at least 4 steps")
-  })
-
-  test("zero SNR and epsilon do not go together", () => {
-    const keys = { ...sd, rescale_betas_zero_snr: true, timestep_spacing: "trailing" }
-    const scheduler = schedulerFromConfig(keys, "ddim")
-    scheduler.setTimesteps(4)
-    const x = float32([1], [1])
-    expect(() => scheduler.step(x, scheduler.timesteps[0], x, cpuGenerator(0))).toThrow("At zero SNR")
-  })
-
-  test("eta is a share", () => {
-    const scheduler = schedulerFromConfig(sd, "ddim")
-    scheduler.setTimesteps(4)
-    const x = float32([1], [1])
-    expect(() => scheduler.step(x, 750, x, cpuGenerator(0), { eta: 1.5 })).toThrow("choose it from 0 to 1")
   })
 })
 
