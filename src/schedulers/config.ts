@@ -23,6 +23,11 @@ export function oneOf<const V extends readonly [string, ...string[]]>(...values:
   return z.enum(values, needs(values.map((value) => JSON.stringify(value)).join(" or ")))
 }
 
+/** A schema that reads some words of other schedulers as its own. */
+export function translated<S extends z.ZodType>(words: Readonly<Record<string, string>>, schema: S) {
+  return z.preprocess((given) => (typeof given === "string" ? (words[given] ?? given) : given), schema)
+}
+
 /** What the noise of training is made of: keys that every scheduler has. Defaults: DDPM's (Ho 2020). */
 export const noiseScheduleKeys = {
   /** N, the steps of training. Timesteps run from 0 (clean) to N - 1 (noise). */

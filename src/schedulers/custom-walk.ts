@@ -40,6 +40,14 @@ export function readWalk(
   return { ...walk, steps: given.length }
 }
 
+/** Throws a UsageError where a walk was listed that the configuration spaces itself. */
+export function checkNotGiven({ timesteps, sigmas }: AskedWalk): void {
+  if (timesteps || sigmas)
+    throw new UsageError(
+      "The scheduler's configuration spaces sigmas itself; give a number of steps, or turn Karras, exponential, beta or Lu spacing off.",
+    )
+}
+
 function checkSteps(name: string, steps: number, most: number): void {
   if (!Number.isInteger(steps) || steps < 1 || steps > most)
     throw new UsageError(`${steps} ${name} are not possible; choose a whole number from 1 to ${most}.`)

@@ -1,9 +1,9 @@
 import { z } from "zod"
 import type { Tensor } from "../ground/tensor.ts"
-import { finalSigmasType, flag, oneOf } from "./config.ts"
+import { flag, oneOf, translated } from "./config.ts"
 import type { DpmAlgorithm, DpmSolverType } from "./dpmsolver-coefficients.ts"
 import { dpmWeights } from "./dpmsolver-coefficients.ts"
-import type { LogSnrStep } from "./log-snr-scheduler.ts"
+import type { SolverStep } from "./log-snr-scheduler.ts"
 import { sameLevel } from "./prediction.ts"
 import { weightedSum } from "./weighted-sum.ts"
 
@@ -28,7 +28,6 @@ export const dpmSolverKeys = {
   lower_order_final: flag.default(true),
   /** Order 1 at the last step, however long the walk. */
   euler_at_final: flag.default(false),
-  final_sigmas_type: finalSigmasType.default("zero"),
 }
 
 interface DpmSolver {
@@ -45,7 +44,7 @@ export interface DpmHistory {
   /** Forgets them. */
   clear(): void
   /** The next sample, from `integrand`, which is x0 for the ++ forms and epsilon for the others. */
-  step(integrand: Tensor<"float32">, at: Omit<LogSnrStep, "output">): Tensor<"float32">
+  step(integrand: Tensor<"float32">, at: SolverStep): Tensor<"float32">
 }
 
 /** DPM-Solver, multistep, of the order that the configuration asks for and the walk allows. */
@@ -53,7 +52,7 @@ export function dpmHistory(config: DpmSolver): DpmHistory {
   /** Newest first. */
   let history: Tensor<"float32">[] = []
 
-  function highestOrder({ index, steps, levelAt }: Omit<LogSnrStep, "output">): number {
+  function highestOrder({ index, steps, levelAt }: SolverStep): number {
     // From the lowest level to "sigma_min", which it is: no way to go, of which higher orders make 0 / 0.
     if (sameLevel(levelAt(index), levelAt(index + 1))) return 1
     const left = steps - index
@@ -77,9 +76,4 @@ export function dpmHistory(config: DpmSolver): DpmHistory {
       return weightedSum([weights.sample, sample], ...terms)
     },
   }
-}
-
-/** A schema that reads some words of other schedulers as its own. */
-export function translated<S extends z.ZodType>(words: Readonly<Record<string, string>>, schema: S) {
-  return z.preprocess((given) => (typeof given === "string" ? (words[given] ?? given) : given), schema)
 }

@@ -1,6 +1,6 @@
-import { oneOf, readConfig, thresholdKeys } from "./config.ts"
+import { oneOf, readConfig, thresholdKeys, translated } from "./config.ts"
 import type { Scheduler } from "./contract.ts"
-import { dpmHistory, dpmSolverKeys, translated } from "./dpmsolver-history.ts"
+import { dpmHistory, dpmSolverKeys } from "./dpmsolver-history.ts"
 import { edmKeys, edmScheduler, edmX0 } from "./edm.ts"
 import { threshold } from "./thresholding.ts"
 

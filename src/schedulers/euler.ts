@@ -1,3 +1,4 @@
+import { UsageError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import {
   finalSigmasType,
@@ -56,6 +57,8 @@ export function euler(json: unknown): Scheduler {
 
   function plan(walk: AskedWalk): SigmaPlan {
     const { sigmas: given, steps } = walk
+    if (given && steps < 2)
+      throw new UsageError("One sigma makes no step; give at least two, the last of which is reached.")
     if (given) return told({ timesteps: timestepsOf(given.slice(0, -1)), sigmas: Float32Array.from(given) })
     const after = config.final_sigmas_type === "zero" ? 0 : table[0]
     const logLinear = config.interpolation_type === "log_linear"

@@ -3,7 +3,7 @@ import { count, flag, oneOf, positive, readConfig, refused, share, sigmaSpacingK
 import type { Scheduler } from "./contract.ts"
 import type { AskedWalk } from "./custom-walk.ts"
 import { readWalk } from "./custom-walk.ts"
-import { shiftSigma, stretchSigmas } from "./flow-sigmas.ts"
+import { shiftSigmas } from "./flow-sigmas.ts"
 import { noised, predictX0 } from "./prediction.ts"
 import { checkSpacing, respacedSigmas } from "./sigma-spacing.ts"
 import { linspace } from "./timesteps.ts"
@@ -38,11 +38,9 @@ const f = Math.fround
 export function flowMatchEuler(json: unknown): Scheduler {
   const config = readConfig("FlowMatchEulerDiscreteScheduler", keys, json)
   checkSpacing(config)
-  const { num_train_timesteps: n, use_dynamic_shifting: dynamic, shift_terminal: terminal } = config
-  const fixedShift = dynamic ? 1 : config.shift
-  const all = linspace(1, n, n)
-    .reverse()
-    .map((t) => shiftSigma(t / n, fixedShift))
+  const { num_train_timesteps: n, use_dynamic_shifting: dynamic } = config
+  const even = linspace(1, n, n).map((t) => t / n)
+  const all = shiftSigmas(even.reverse(), dynamic ? 1 : config.shift)
   const walk = walkOver(planOver(all), "refuse")
   const levelAt = (index: number) => {
     const sigma = walk.plan.sigmas[index]
@@ -67,8 +65,7 @@ export function flowMatchEuler(json: unknown): Scheduler {
     // As in diffusers: the lowest level of training is already shifted, and is shifted again.
     const given = sigmas ?? timesteps?.map((t) => t / n) ?? linspace(all[0], all[n - 1], steps)
     const shift = mu === undefined ? config.shift : dynamicShift(mu)
-    const shifted = Float64Array.from(given, (sigma) => shiftSigma(sigma, shift))
-    const levels = terminal ? stretchSigmas(shifted, terminal) : shifted
+    const levels = shiftSigmas(given, shift, config.shift_terminal)
     return planOver(respacedSigmas(config, levels[0], levels[steps - 1], steps) ?? levels, timesteps)
   }
 

@@ -61,12 +61,10 @@ function multistepWeights(sigmas: Float32Array, index: number, order: number): n
   const levels = Array.from({ length: order }, (_, i) => sigmas[index - i])
   const half = (sigmas[index + 1] - sigmas[index]) / 2
   const points = [-1, 1].map((side) => sigmas[index] + half * (1 + side / Math.sqrt(3)))
-  return levels.map((own) => {
+  return levels.map((own, i) => {
+    const others = levels.toSpliced(i, 1)
     const basis = (at: number) =>
-      levels.reduce(
-        (product, other) => (other === own ? product : (product * (at - other)) / (own - other)),
-        1,
-      )
+      others.reduce((product, other) => (product * (at - other)) / (own - other), 1)
     return half * (basis(points[0]) + basis(points[1]))
   })
 }

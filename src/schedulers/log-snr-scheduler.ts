@@ -32,8 +32,6 @@ export const logSnrKeys = {
   prediction_type: oneOf("epsilon", "sample", "v_prediction", "flow_prediction").default("epsilon"),
   rescale_betas_zero_snr: rescaleBetasZeroSnr,
   timestep_spacing: timestepSpacing.default("linspace"),
-  /** In short walks: no order higher than the steps that are left. */
-  lower_order_final: flag.default(true),
   /** Noise levels of rectified flow, x = (1 - sigma) x0 + sigma epsilon, shifted towards noise. */
   use_flow_sigmas: flag.default(false),
   flow_shift: positive.default(1),
@@ -41,9 +39,8 @@ export const logSnrKeys = {
   final_sigmas_type: finalSigmasType.default("zero"),
 }
 
-/** One step of such a solver. */
-export interface LogSnrStep {
-  readonly output: Tensor<"float32">
+/** One step of a solver, whatever the model says. */
+export interface SolverStep {
   readonly sample: Tensor<"float32">
   /** Which step of the walk this is, from 0. */
   readonly index: number
@@ -52,6 +49,11 @@ export interface LogSnrStep {
   /** The noise level before a step, or, for `steps`, after the last one. */
   levelAt(index: number): NoiseLevel
   readonly random: RandomSource
+}
+
+/** One step of a solver that reckons in log-SNR. */
+export interface LogSnrStep extends SolverStep {
+  readonly output: Tensor<"float32">
 }
 
 /** What makes one such solver differ from another. */

@@ -118,7 +118,7 @@ function betasOf(product: (time: number) => number, n: number): Float32Array {
 
 /** The share of signal whose log-SNR is Laplace's distribution over time. (Hang 2024, as diffusers has it) */
 function laplace(time: number): number {
-  const logSnr = -0.5 * Math.sign(0.5 - time || 1) * Math.log(1 - 2 * Math.abs(0.5 - time) + 1e-6)
+  const logSnr = (time > 0.5 ? 0.5 : -0.5) * Math.log(1 - 2 * Math.abs(0.5 - time) + 1e-6)
   const snr = Math.exp(logSnr)
   return Math.sqrt(snr / (1 + snr))
 }

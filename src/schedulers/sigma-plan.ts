@@ -1,5 +1,5 @@
-import { UsageError } from "../ground/errors.ts"
 import type { AskedWalk } from "./custom-walk.ts"
+import { checkNotGiven } from "./custom-walk.ts"
 import type { SigmaSpacing } from "./sigma-spacing.ts"
 import { respacedSigmas, sigmaAt, timestepOf } from "./sigma-spacing.ts"
 import type { TimestepSpacing } from "./timesteps.ts"
@@ -40,12 +40,4 @@ export function sigmaPlan(
     timesteps: respaced.map((sigma) => Math.fround(timestepOf(table, sigma))),
     sigmas: Float32Array.from([...respaced, after]),
   }
-}
-
-/** Throws a UsageError where a walk was listed that the configuration spaces itself. */
-export function checkNotGiven({ timesteps, sigmas }: AskedWalk): void {
-  if (timesteps || sigmas)
-    throw new UsageError(
-      "The scheduler's configuration spaces sigmas itself; give a number of steps, or turn Karras, exponential, beta or Lu spacing off.",
-    )
 }

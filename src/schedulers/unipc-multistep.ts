@@ -1,16 +1,15 @@
 import { z } from "zod"
 import { FormatError, UsageError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { count, flag, nonNegativeInteger, oneOf, positive, readConfig } from "./config.ts"
+import { count, flag, nonNegativeInteger, oneOf, positive, readConfig, share, translated } from "./config.ts"
 import type { Scheduler, StepResult } from "./contract.ts"
 import type { AskedWalk } from "./custom-walk.ts"
-import { translated } from "./dpmsolver-history.ts"
-import { shiftSigma, stretchSigmas } from "./flow-sigmas.ts"
+import { checkNotGiven } from "./custom-walk.ts"
+import { shiftSigmas } from "./flow-sigmas.ts"
 import type { LogSnrStep } from "./log-snr-scheduler.ts"
 import { logSnrKeys, logSnrScheduler, thresholdedX0 } from "./log-snr-scheduler.ts"
 import { sigmaTable } from "./noise-schedule.ts"
 import { predictEpsilon, sameLevel } from "./prediction.ts"
-import { checkNotGiven } from "./sigma-plan.ts"
 import { checkSpacing, respacedSigmas, sigmaAt, timestepOf } from "./sigma-spacing.ts"
 import { linspace, roundHalfEven, solverTimesteps } from "./timesteps.ts"
 import { uniPcWeights } from "./unipc-coefficients.ts"
@@ -27,6 +26,8 @@ const keys = {
     { midpoint: "bh2", heun: "bh2", logrho: "bh2" },
     oneOf("bh1", "bh2").default("bh2"),
   ),
+  /** No order higher than the steps that are left. */
+  lower_order_final: flag.default(true),
   /** Steps, from 0, whose arrival is not corrected. */
   disable_corrector: z.array(nonNegativeInteger, { error: "limn needs a list of numbers" }).default([]),
   solver_p: z.undefined({ error: "limn supports UniPC's own predictor" }).optional(),
@@ -34,7 +35,7 @@ const keys = {
   sigma_min: positive.optional(),
   sigma_max: positive.optional(),
   /** The last noise level of flow sigmas. */
-  shift_terminal: positive.optional(),
+  shift_terminal: share.optional(),
 }
 
 /** What the next step needs to correct where the last one arrived. */
@@ -119,24 +120,15 @@ function plan(config: Config, table: Float32Array, walk: AskedWalk): SigmaPlan {
   }
   const { sigma_max: highest = table[n - 1], sigma_min: lowest = table[0] } = config
   const respaced = respacedSigmas(config, highest, lowest, steps)
+  if (respaced) checkNotGiven(walk)
+  if (config.use_flow_sigmas) {
+    const flow = respaced?.map((sigma) => sigma / (sigma + 1)) ?? flowSigmas(config, walk)
+    const timesteps = flow.map((sigma) => sigma * n)
+    return planned(timesteps, flow)
+  }
   if (respaced) {
-    checkNotGiven(walk)
-    if (config.use_flow_sigmas && config.use_karras_sigmas) {
-      const flow = respaced.map((sigma) => sigma / (sigma + 1))
-      return planned(
-        flow.map((sigma) => sigma * n),
-        flow,
-      )
-    }
     const timesteps = respaced.map((sigma) => timestepOf(table, sigma))
     return planned(config.use_karras_sigmas ? timesteps.map(roundHalfEven) : timesteps, respaced)
-  }
-  if (config.use_flow_sigmas) {
-    const flow = flowSigmas(config, walk.sigmas ?? linspace(1, 1 / n, steps + 1).subarray(0, steps))
-    return planned(
-      flow.map((sigma) => sigma * n),
-      flow,
-    )
   }
   if (walk.sigmas)
     throw new UsageError('UniPC takes sigmas with "use_flow_sigmas" only; give it a number of steps.')
@@ -148,9 +140,9 @@ function plan(config: Config, table: Float32Array, walk: AskedWalk): SigmaPlan {
   )
 }
 
-function flowSigmas(config: Config, sigmas: ArrayLike<number>): Float64Array {
-  const shifted = Float64Array.from(sigmas, (sigma) => shiftSigma(sigma, config.flow_shift))
-  const levels = config.shift_terminal ? stretchSigmas(shifted, config.shift_terminal) : shifted
+function flowSigmas(config: Config, { sigmas, steps }: AskedWalk): Float64Array {
+  const given = sigmas ?? linspace(1, 1 / config.num_train_timesteps, steps + 1).subarray(0, steps)
+  const levels = shiftSigmas(given, config.flow_shift, config.shift_terminal)
   // At sigma 1 nothing of x0 is left, and lambda is infinite.
   if (Math.abs(levels[0] - 1) < 1e-6) levels[0] -= 1e-6
   return levels

@@ -306,7 +306,10 @@ describe("options that cannot be", () => {
     [{ negativePrompt: ["a", "b"] }, "2 negative prompts do not fit 1 prompts; give one, or one for each."],
     [{ scheduler: "euler b" }, 'limn has no scheduler "euler b"; choose one of'],
     [{ scheduler: "flow-match-euler" }, "walks rectified flow, but this model was trained on a schedule"],
-    [{ scheduler: "edm-euler" }, "walks EDM's noise levels, but this model was trained on a schedule of betas"],
+    [
+      { scheduler: "edm-euler" },
+      "walks EDM's noise levels, but this model was trained on a schedule of betas",
+    ],
     [{ latents }, "latents are [1, 4, 8, 9]; these pictures need [1, 4, 8, 8]."],
   ])("%o", async (options, message) => {
     const drawing = textToImage(model, { ...quick, ...options })
