@@ -105,6 +105,12 @@ const choices = new Map<string, Choice>([
 /** Every name that `schedulerFromConfig` takes, besides diffusers' class names. Case does not matter. */
 export const schedulerNames: readonly string[] = [...choices.keys()]
 
+/** The same for a sentence. */
+const known = [
+  ...Object.keys({ ...shortNames, ...webNames }),
+  `or one with ${Object.keys(spacings).join(", ")} behind it, such as LMS Karras`,
+].join(", ")
+
 const byAnyName = new Map<string, Choice>([
   ...Object.keys(makers).map((name) => [name.toLowerCase(), { className: name as ClassName }] as const),
   ...Array.from(choices, ([name, choice]) => [name.toLowerCase(), choice] as const),
@@ -124,8 +130,8 @@ export function schedulerFromConfig(json: unknown, name?: string): Scheduler {
   if (choice === undefined)
     throw new UsageError(
       wanted === undefined
-        ? `The scheduler configuration names no class; choose a scheduler: ${schedulerNames.join(", ")}.`
-        : `limn has no scheduler ${JSON.stringify(wanted)}; choose one of ${schedulerNames.join(", ")}.`,
+        ? `The scheduler configuration names no class; choose a scheduler: ${known}.`
+        : `limn has no scheduler ${JSON.stringify(wanted)}; choose one of ${known}.`,
     )
   checkNoise(given._class_name, choice.className)
   return makers[choice.className]({ ...given, ...choice.keys })
