@@ -7,10 +7,12 @@ from the noise that a CPU generator of seed 1234 draws, which also gives every s
 configuration, the timesteps, the sigmas and the sample after every step.
 """
 
+import inspect
 import json
 import warnings
 
 import diffusers
+import numpy as np
 import torch
 
 from common import GOLDEN, generator
@@ -33,20 +35,25 @@ def model(sample, timestep):
 
 
 def digits(tensor):
-    """Eight digits, a hundred times finer than the tests' tolerance; whole numbers without a point."""
-    values = (float(f"{value:.8g}") for value in tensor.flatten().tolist())
+    """Seven digits, a hundred times finer than the tests' tolerance; whole numbers without a point."""
+    values = (float(f"{value:.7g}") for value in tensor.flatten().tolist())
     return [int(value) if value.is_integer() else value for value in values]
 
 
-def walk(name, config, steps, begin=None, **options):
-    """One case. `begin` starts in the middle, as image-to-image does, from a clean sample with noise added."""
+def walk(name, config, steps, begin=None, custom=None, **options):
+    """
+    One case. `begin` starts in the middle, as image-to-image does, from a clean sample with noise added; `custom` is
+    what set_timesteps is given besides, or in place of, a number of steps.
+    """
     scheduler = getattr(diffusers, name)(**config)
-    scheduler.set_timesteps(steps)
+    # UniPC takes its sigmas as an array only.
+    given = {key: np.array(value) if key == "sigmas" else value for key, value in (custom or {}).items()}
+    scheduler.set_timesteps(**({"num_inference_steps": steps} if steps else {}), **given)
     g = generator(1234)
     noise = torch.randn(SHAPE, generator=g)
     timesteps = scheduler.timesteps
     if begin is None:
-        sample = noise * scheduler.init_noise_sigma
+        sample = noise * scheduler.init_noise_sigma if hasattr(scheduler, "init_noise_sigma") else noise
         if len(timesteps) > 1 and timesteps[0] == timesteps[1]:
             # Left to itself diffusers starts at the second of the two, and runs off the end.
             scheduler.set_begin_index(0)
@@ -55,24 +62,31 @@ def walk(name, config, steps, begin=None, **options):
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
         clean = torch.linspace(-1, 1, noise.numel()).reshape(SHAPE)
-        sample = scheduler.add_noise(clean, noise, timesteps[:1].repeat(SHAPE[0]))
+        at = timesteps[:1].repeat(SHAPE[0])
+        if hasattr(scheduler, "scale_noise"):
+            sample = scheduler.scale_noise(clean, at, noise)
+        else:
+            sample = scheduler.add_noise(clean, noise, at)
     case = {
         "scheduler": name,
         "config": config,
-        "steps": steps,
+        **({"steps": steps} if steps else {}),
         **({"begin": begin} if begin is not None else {}),
+        **({"custom": custom} if custom else {}),
         **({"options": dict(options)} if options else {}),
-        "initNoiseSigma": float(scheduler.init_noise_sigma),
+        "initNoiseSigma": float(getattr(scheduler, "init_noise_sigma", 1)),
         "timesteps": digits(scheduler.timesteps),
     }
     if hasattr(scheduler, "sigmas"):
         case["sigmas"] = digits(scheduler.sigmas)
-    case["start"] = digits(sample)
-    if "DPMSolver" not in name and name != "PNDMScheduler" or "sde" in config.get("algorithm_type", ""):
+    if begin is not None:
+        case["start"] = digits(sample)
+    if "generator" in inspect.signature(scheduler.step).parameters:
         options["generator"] = g
+    scale = getattr(scheduler, "scale_model_input", lambda sample, _: sample)
     samples = []
     for t in timesteps:
-        output = model(scheduler.scale_model_input(sample, t), t)
+        output = model(scale(sample, t), t)
         sample = scheduler.step(output, t, sample, **options).prev_sample
         samples.append(sample)
     # The first numbers of each row after every step, and all of the last sample.
@@ -171,6 +185,146 @@ def cases():
     yield walk(dpm, {**SD, "solver_order": 3, "use_karras_sigmas": True}, 14, begin=6)
     yield walk(dpm, ZERO_SNR, 9)
     yield walk(dpm, {**ZERO_SNR, "algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True}, 9)
+
+    yield walk(dpm, SD, None, custom={"timesteps": [960, 700, 430, 200, 60, 5]})
+
+    yield from ddpm()
+    yield from lms_and_heun()
+    yield from unipc()
+    yield from distilled()
+    yield from edm()
+    yield from flow()
+    yield walk("EulerDiscreteScheduler", SD, None, custom={"timesteps": [990, 801.5, 510, 244, 30]})
+    yield walk("EulerDiscreteScheduler", SD, None, custom={"sigmas": [12.5, 4.2, 1.9, 0.8, 0.21, 0.05]})
+    yield walk("EulerDiscreteScheduler", {**SD, **continuous}, None, custom={"sigmas": [12.5, 4.2, 1.9, 0.8, 0.0]})
+
+
+def ddpm():
+    name = "DDPMScheduler"
+    latents = {**SD, "clip_sample": False}
+    for n, base in ((1, SD), (15, KOLORS), (48, SD)):
+        for spacing in SPACINGS:
+            yield walk(name, {**base, "clip_sample": False, "timestep_spacing": spacing, "steps_offset": 1}, n)
+    for prediction in ("sample", "v_prediction"):
+        yield walk(name, {**latents, "prediction_type": prediction}, 7)
+    for variance in ("fixed_small_log", "fixed_large"):
+        yield walk(name, {**latents, "variance_type": variance}, 9)
+    for schedule in ("squaredcos_cap_v2", "sigmoid", "laplace"):
+        yield walk(name, {"beta_schedule": schedule}, 9)
+    yield walk(name, {**latents, "thresholding": True, "sample_max_value": 1.5}, 9)
+    yield walk(name, {**ZERO_SNR, "clip_sample": False}, 9)
+    yield walk(name, latents, 10, begin=4)
+    yield walk(name, latents, None, custom={"timesteps": [970, 640, 410, 120, 3]})
+    yield walk(name, {"num_train_timesteps": 20, "trained_betas": SHORT_BETAS}, 20)
+
+
+def lms_and_heun():
+    for name in ("LMSDiscreteScheduler", "HeunDiscreteScheduler"):
+        for n, base in ((1, SD), (2, SD), (15, KOLORS), (48, SD)):
+            for spacing in SPACINGS:
+                yield walk(name, {**base, "timestep_spacing": spacing, "steps_offset": 1}, n)
+        for sigmas in SIGMAS:
+            for n, base in ((2, SD), (11, SD), (12, KOLORS)):
+                yield walk(name, {**base, sigmas: True}, n)
+            yield walk(name, {**SD, sigmas: True, "timestep_spacing": "leading"}, 9, begin=4)
+        for prediction in ("sample", "v_prediction"):
+            yield walk(name, {**SD, "prediction_type": prediction}, 9)
+        # From the cosine's last sigma, 20,000, float32 leaves Heun four digits: not "linspace".
+        yield walk(name, {**COSINE, "timestep_spacing": "leading"}, 9)
+        yield walk(name, {}, 9)
+        yield walk(name, SD, 12, begin=6)
+    yield walk("HeunDiscreteScheduler", {**SD, "clip_sample": True, "clip_sample_range": 0.7}, 9)
+    yield walk("HeunDiscreteScheduler", {"beta_schedule": "exp", "timestep_spacing": "leading"}, 9)
+    yield walk("HeunDiscreteScheduler", SD, None, custom={"timesteps": [950, 700, 400, 120, 10]})
+
+
+def unipc():
+    name = "UniPCMultistepScheduler"
+    to_sigma_min = {"final_sigmas_type": "sigma_min"}
+    for n, base in ((1, SD), (2, SD), (15, KOLORS), (48, SD)):
+        for spacing in SPACINGS:
+            yield walk(name, {**base, "timestep_spacing": spacing, "steps_offset": 1}, n)
+    for order in (1, 2, 3, 4):
+        for solver in ("bh1", "bh2"):
+            for x0 in (True, False):
+                config = {**SD, **to_sigma_min, "solver_order": order, "solver_type": solver, "predict_x0": x0}
+                yield walk(name, config, 9)
+        yield walk(name, {**SD, "solver_order": order}, 17)
+    for sigmas in SIGMAS:
+        for n, base in ((1, SD), (2, SD), (12, {**SD, "num_train_timesteps": 1100}), (16, COSINE)):
+            yield walk(name, {**base, sigmas: True}, n)
+        yield walk(name, {**SD, **to_sigma_min, sigmas: True}, 9)
+        yield walk(name, {**SD, sigmas: True, "sigma_min": 0.1, "sigma_max": 9.0}, 9)
+    for prediction in ("sample", "v_prediction"):
+        yield walk(name, {**SD, "prediction_type": prediction}, 9)
+        yield walk(name, {**SD, **to_sigma_min, "prediction_type": prediction, "predict_x0": False}, 9)
+    yield walk(name, {**SD, "thresholding": True, "sample_max_value": 2.0}, 9)
+    yield walk(name, {**SD, "disable_corrector": [0, 1, 4]}, 9)
+    yield walk(name, {**SD, **to_sigma_min, "lower_order_final": False, "solver_order": 3}, 9)
+    yield walk(name, ZERO_SNR, 9)
+    yield walk(name, {**ZERO_SNR, "solver_order": 3, "use_karras_sigmas": True}, 9)
+    yield walk(name, {**SD, "solver_order": 3}, 14, begin=6)
+    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    yield walk(name, {**flow, "flow_shift": 3.0}, 9)
+    yield walk(name, {**flow, **to_sigma_min, "shift_terminal": 0.1}, 9)
+    yield walk(name, {**flow, "use_karras_sigmas": True}, 9)
+    yield walk(name, flow, None, custom={"sigmas": [0.95, 0.7, 0.4, 0.2, 0.05]})
+
+
+def distilled():
+    for name in ("LCMScheduler", "TCDScheduler"):
+        for n in (1, 2, 4, 7, 8, 50):
+            yield walk(name, {}, n)
+        for prediction in ("sample", "v_prediction"):
+            yield walk(name, {"prediction_type": prediction}, 6)
+        yield walk(name, {**KOLORS, "original_inference_steps": 30}, 7)
+        yield walk(name, {**COSINE, "num_train_timesteps": 60}, 8)
+        yield walk(name, {**ZERO_SNR, "timestep_spacing": "leading"}, 4)
+        yield walk(name, {}, 8, begin=3)
+        yield walk(name, {}, 7, custom={"original_inference_steps": 100})
+        yield walk(name, {}, None, custom={"timesteps": [999, 750, 333, 20]})
+    yield walk("LCMScheduler", {"clip_sample": True, "clip_sample_range": 0.5, "timestep_scaling": 3.0}, 6)
+    yield walk("LCMScheduler", {"thresholding": True, "sample_max_value": 2.0}, 6)
+    for eta in (0.0, 0.7, 1.0):
+        yield walk("TCDScheduler", {}, 6, eta=eta)
+
+
+def edm():
+    euler, dpm = "EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"
+    for name in (euler, dpm):
+        for n in (1, 2, 9, 16):
+            yield walk(name, {}, n)
+        yield walk(name, {"sigma_schedule": "exponential"}, 9)
+        yield walk(name, {"prediction_type": "v_prediction", "sigma_data": 1.0, "sigma_max": 30.0}, 9)
+        yield walk(name, {"rho": 5.0, "sigma_min": 0.05}, 9)
+        yield walk(name, {}, 12, begin=5)
+    yield walk(euler, {"final_sigmas_type": "sigma_min"}, 9)
+    yield walk(euler, {}, 9, s_churn=3.0, s_tmin=0.1, s_tmax=40.0, s_noise=1.01)
+    for order in (1, 2, 3):
+        for solver in ("midpoint", "heun"):
+            for n in (9, 16):
+                yield walk(dpm, {"solver_order": order, "solver_type": solver}, n)
+                if order < 3:
+                    sde = {"algorithm_type": "sde-dpmsolver++", "solver_order": order, "solver_type": solver}
+                    yield walk(dpm, sde, n)
+    yield walk(dpm, {"thresholding": True, "sample_max_value": 2.0}, 9)
+    yield walk(dpm, {"solver_order": 3, "euler_at_final": True, "lower_order_final": False}, 9)
+
+
+def flow():
+    name = "FlowMatchEulerDiscreteScheduler"
+    for n in (1, 4, 9):
+        yield walk(name, {}, n)
+        yield walk(name, {"shift": 3.0}, n)
+    for sigmas in SIGMAS:
+        yield walk(name, {"shift": 2.0, sigmas: True}, 9)
+    yield walk(name, {"stochastic_sampling": True}, 9)
+    yield walk(name, {"shift": 3.0, "shift_terminal": 0.1}, 9)
+    yield walk(name, {"use_dynamic_shifting": True}, 9, custom={"mu": 0.8})
+    yield walk(name, {"use_dynamic_shifting": True, "time_shift_type": "linear"}, 9, custom={"mu": 1.7})
+    yield walk(name, {"shift": 3.0}, 9, begin=4)
+    yield walk(name, {"shift": 3.0}, None, custom={"sigmas": [1.0, 0.8, 0.5, 0.2]})
+    yield walk(name, {"num_train_timesteps": 400}, None, custom={"timesteps": [400.0, 250.0, 120.5, 33.0]})
 
 
 golden = {"diffusers": diffusers.__version__, "shape": SHAPE, "walks": list(cases())}

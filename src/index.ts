@@ -58,7 +58,7 @@ export { textToImage } from "./pipelines/text-to-image.ts"
 export type { Device, Session, SessionOptions } from "./runtime/session.ts"
 export { openSession } from "./runtime/session.ts"
 // Schedulers and tokenizers
-export type { Scheduler, StepOptions, StepResult } from "./schedulers/scheduler.ts"
+export type { CustomWalk, Scheduler, StepOptions, StepResult } from "./schedulers/scheduler.ts"
 export { schedulerFromConfig, schedulerNames } from "./schedulers/scheduler.ts"
 export type { Tokenizer, TokenRow } from "./tokenizers/clip-bpe.ts"
 export { clipTokenizer } from "./tokenizers/clip-bpe.ts"

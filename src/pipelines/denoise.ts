@@ -41,7 +41,7 @@ export interface DenoiseOptions {
   readonly scheduler: Scheduler
   /** Where schedulers that add noise draw it from. */
   readonly random: RandomSource
-  /** DDIM: how much of DDPM's noise to add, 0 (the default) to 1. */
+  /** DDIM and TCD: how much noise to add at each step, 0 to 1; default: the scheduler's. */
   readonly eta?: number
   /** Ends the walk before or after the model's next run, which itself cannot be stopped. */
   readonly signal?: AbortSignal

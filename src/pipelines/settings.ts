@@ -33,7 +33,7 @@ export interface PictureOptions {
   readonly imagesPerPrompt?: number
   /** A scheduler's name, or the JSON of its configuration; default: the model's own. */
   readonly scheduler?: string | Readonly<Record<string, unknown>>
-  /** DDIM: how much of DDPM's noise to add at each step, 0 (the default) to 1. */
+  /** DDIM and TCD: how much noise to add at each step, 0 (the default) to 1. */
   readonly eta?: number
   /**
    * How many of the text encoder's last layers to leave out, for both prompts; default 0. Web tools count from 1, and

@@ -13,11 +13,19 @@ export const nonNegativeInteger = z
   .nonnegative(needs("0 or a positive integer"))
 
 const aShare = needs("a number from 0 to 1")
-const share = z.number(aShare).min(0, aShare).max(1, aShare)
+export const share = z.number(aShare).min(0, aShare).max(1, aShare)
+
+/** A flag that limn supports switched off. */
+export const refused = (what: string) => z.literal(false, { error: `limn supports ${what}` }).default(false)
 
 /** One of some words. */
 export function oneOf<const V extends readonly [string, ...string[]]>(...values: V) {
   return z.enum(values, needs(values.map((value) => JSON.stringify(value)).join(" or ")))
+}
+
+/** A schema that reads some words of other schedulers as its own. */
+export function translated<S extends z.ZodType>(words: Readonly<Record<string, string>>, schema: S) {
+  return z.preprocess((given) => (typeof given === "string" ? (words[given] ?? given) : given), schema)
 }
 
 /** What the noise of training is made of: keys that every scheduler has. Defaults: DDPM's (Ho 2020). */
@@ -51,6 +59,12 @@ export const sigmaSpacingKeys = {
   use_exponential_sigmas: flag.default(false),
   use_beta_sigmas: flag.default(false),
 }
+
+/** Clamping x0 to +-clip_sample_range: right for pixels; checkpoints of latents turn it off. */
+export const clipKeys = (byDefault: boolean) => ({
+  clip_sample: flag.default(byDefault),
+  clip_sample_range: positive.default(1),
+})
 
 export const timestepSpacing = oneOf("linspace", "leading", "trailing")
 export const finalSigmasType = oneOf("zero", "sigma_min")

@@ -9,17 +9,40 @@ export interface StepResult {
   readonly predOriginalSample: Tensor<"float32">
 }
 
+/** A walk that is more than a number of steps. Each class takes some of it. Names as in diffusers' `set_timesteps`. */
+export interface CustomWalk {
+  /** How many steps; not needed where they are listed. */
+  readonly steps?: number
+  /** Timesteps to visit, highest first. DDPM, Euler, Heun, DPM-Solver multistep, LCM, TCD, flow matching. */
+  readonly timesteps?: readonly number[]
+  /**
+   * Noise levels to visit, highest first. Euler, where the last one is what the last step reaches; flow matching and
+   * UniPC on flow sigmas, where that is 0, and where the levels are shifted as the configuration says.
+   */
+  readonly sigmas?: readonly number[]
+  /**
+   * LCM: how many steps of training the model was distilled on; default: the configuration's. TCD: any number says
+   * that steps may be taken anywhere, rather than where the model was distilled.
+   */
+  readonly originalInferenceSteps?: number
+  /** Flow matching with `use_dynamic_shifting`: how far to shift the noise levels, by the picture's size. */
+  readonly mu?: number
+}
+
 /** Settings of single algorithms; the others ignore them. Names as in diffusers' `step`. */
 export interface StepOptions {
-  /** DDIM: how much of DDPM's noise to add, 0 (none, the default) to 1 (all). */
+  /**
+   * DDIM: how much of DDPM's noise to add, 0 (none, the default) to 1 (all). TCD: how far below the next noise level
+   * to go before noise is added (gamma in its paper), 0 (no noise) to 1; default 0.3.
+   */
   readonly eta?: number
-  /** Euler: noise added over the whole walk before its steps (Karras 2022, S_churn); default 0. */
+  /** Euler and EDM Euler: noise added over the whole walk before its steps (Karras 2022, S_churn); default 0. */
   readonly sChurn?: number
-  /** Euler: lowest sigma at which to add it; default 0. */
+  /** Euler and EDM Euler: lowest sigma at which to add it; default 0. */
   readonly sTmin?: number
-  /** Euler: highest sigma at which to add it; default infinity. */
+  /** Euler and EDM Euler: highest sigma at which to add it; default infinity. */
   readonly sTmax?: number
-  /** Euler: factor on it; default 1. */
+  /** Euler and EDM Euler: factor on it; default 1. */
   readonly sNoise?: number
 }
 
@@ -37,14 +60,17 @@ export interface StepOptions {
 export interface Scheduler {
   /** The JSON that makes this scheduler again, with every default written out. */
   readonly config: Readonly<Record<string, unknown>>
-  /** Timesteps to visit, highest first; before `setTimesteps`, every step of training. */
+  /** What to tell the model before each call, highest first; before `setTimesteps`, every step of training. */
   readonly timesteps: ArrayLike<number>
   /** Deviation of the noise that the walk starts from. */
   readonly initNoiseSigma: number
-  /** How many entries of `timesteps` make one step of the user's count. */
+  /** How many entries of `timesteps` make one step of the user's count (but the last, where it is one). */
   readonly order: number
-  /** Plans a walk of so many steps and forgets the last one. Throws a UsageError outside 1 to the training's steps. */
-  setTimesteps(steps: number): void
+  /**
+   * Plans a walk of so many steps, or of those given, and forgets the last one. Throws a UsageError outside 1 to the
+   * training's steps, and for what the class does not take.
+   */
+  setTimesteps(walk: number | CustomWalk): void
   /** Says at which index of `timesteps` the walk begins: image-to-image skips the first ones. */
   setBeginIndex(index: number): void
   /** The sample as the model wants it at a timestep. */

@@ -1,8 +1,8 @@
 import { UsageError } from "../ground/errors.ts"
 import {
+  clipKeys,
   flag,
   noiseScheduleKeys,
-  positive,
   readConfig,
   rescaleBetasZeroSnr,
   thresholdKeys,
@@ -10,10 +10,11 @@ import {
   walkKeys,
 } from "./config.ts"
 import type { Scheduler } from "./contract.ts"
+import { readWalk } from "./custom-walk.ts"
 import { alphaAt, alphasCumprod } from "./noise-schedule.ts"
 import { levelOf, levelsAt, noised, predictEpsilon, predictX0 } from "./prediction.ts"
-import { clip, threshold } from "./thresholding.ts"
-import { checkSteps, wholeTimesteps } from "./timesteps.ts"
+import { withinRange } from "./thresholding.ts"
+import { wholeTimesteps } from "./timesteps.ts"
 import { trainingTimesteps, unplanned } from "./walk.ts"
 import { weightedSum } from "./weighted-sum.ts"
 
@@ -21,11 +22,9 @@ const keys = {
   ...noiseScheduleKeys,
   ...walkKeys,
   ...thresholdKeys,
+  ...clipKeys(true),
   rescale_betas_zero_snr: rescaleBetasZeroSnr,
   timestep_spacing: timestepSpacing.default("leading"),
-  /** Clamp x0 to +-clip_sample_range: right for pixels; checkpoints of latents turn it off. */
-  clip_sample: flag.default(true),
-  clip_sample_range: positive.default(1),
   /** Past the last step lies a clean sample; otherwise the noise level of timestep 0. */
   set_alpha_to_one: flag.default(true),
 }
@@ -54,8 +53,8 @@ export function ddim(json: unknown): Scheduler {
       return timesteps
     },
 
-    setTimesteps(steps) {
-      checkSteps(steps, config)
+    setTimesteps(walk) {
+      const { steps } = readWalk(config, walk)
       timesteps = wholeTimesteps(config, steps)
       stride = Math.floor(products.length / steps)
     },
@@ -67,14 +66,12 @@ export function ddim(json: unknown): Scheduler {
 
     step(output, timestep, sample, random, { eta = 0 } = {}) {
       if (stride === undefined) throw unplanned()
-      if (!(eta >= 0 && eta <= 1)) throw new UsageError(`eta ${eta} is not possible; choose it from 0 to 1.`)
+      checkEta(eta)
       const next = timestep - stride
       const a = alphaAt(products, timestep)
       const aNext = next >= 0 ? products[next] : afterLast
       const level = levelOf(a)
-      let x0 = predictX0(config.prediction_type, output, sample, level)
-      if (config.thresholding) x0 = threshold(x0, config)
-      else if (config.clip_sample) x0 = clip(x0, config.clip_sample_range)
+      const x0 = withinRange(predictX0(config.prediction_type, output, sample, level), config)
       const epsilon = predictEpsilon(config.prediction_type, output, sample, level)
 
       const variance = f(f(f(1 - aNext) / f(1 - a)) * f(1 - f(a / aNext)))
@@ -88,4 +85,9 @@ export function ddim(json: unknown): Scheduler {
 
     addNoise: (original, noise, at) => noised(original, noise, levelsAt(products, at)),
   }
+}
+
+/** Throws a UsageError unless eta is a share. */
+export function checkEta(eta: number): void {
+  if (!(eta >= 0 && eta <= 1)) throw new UsageError(`eta ${eta} is not possible; choose it from 0 to 1.`)
 }

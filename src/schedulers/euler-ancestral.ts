@@ -1,11 +1,13 @@
 import { noiseScheduleKeys, readConfig, rescaleBetasZeroSnr, timestepSpacing, walkKeys } from "./config.ts"
 import type { Scheduler, StepResult } from "./contract.ts"
+import type { AskedWalk } from "./custom-walk.ts"
 import { sigmaTable } from "./noise-schedule.ts"
 import { predictX0AtSigma } from "./prediction.ts"
 import type { SigmaStep } from "./sigma-scheduler.ts"
 import { sigmaScheduler } from "./sigma-scheduler.ts"
 import { sigmaAt } from "./sigma-spacing.ts"
 import { fractionalTimesteps } from "./timesteps.ts"
+import { trainingPlan } from "./walk.ts"
 import { weightedSum } from "./weighted-sum.ts"
 
 const keys = {
@@ -30,7 +32,7 @@ export function eulerAncestral(json: unknown): Scheduler {
   const config = readConfig("EulerAncestralDiscreteScheduler", keys, json)
   const table = sigmaTable(config)
 
-  function plan(steps: number) {
+  function plan({ steps }: AskedWalk) {
     const timesteps = fractionalTimesteps(config, steps)
     const sigmas = Float32Array.from([...timesteps.map((t) => sigmaAt(table, t)), 0])
     return { timesteps, sigmas }
@@ -50,5 +52,5 @@ export function eulerAncestral(json: unknown): Scheduler {
     }
   }
 
-  return sigmaScheduler({ config, table, plan, step })
+  return sigmaScheduler({ config, training: trainingPlan(table), plan, step })
 }

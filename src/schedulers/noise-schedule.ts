@@ -1,5 +1,5 @@
 import { FormatError, UsageError } from "../ground/errors.ts"
-import { noiseScheduleKeys, readConfig, rescaleBetasZeroSnr } from "./config.ts"
+import { noiseScheduleKeys, oneOf, readConfig, rescaleBetasZeroSnr } from "./config.ts"
 
 /*
  * The noise of training: beta_t is the variance added at step t, alpha_t = 1 - beta_t, and
@@ -33,8 +33,16 @@ export function alphaAt(products: Float32Array, timestep: number): number {
 
 /** beta for each step of training, [N]. Throws a FormatError where `trained_betas` is not N long. */
 export function betas(config: Readonly<Record<string, unknown>>): Float32Array {
-  const keys = { ...noiseScheduleKeys, rescale_betas_zero_snr: rescaleBetasZeroSnr }
-  const schedule = readConfig("NoiseSchedule", keys, config)
+  const keys = {
+    ...noiseScheduleKeys,
+    // All that any class has; each class's own keys have refused the others.
+    beta_schedule: oneOf("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace", "exp").default(
+      "linear",
+    ),
+    rescale_betas_zero_snr: rescaleBetasZeroSnr,
+  }
+  // A class's own defaults hold here, though they would give way to another class's.
+  const schedule = readConfig("NoiseSchedule", keys, { ...config, _use_default_values: [] })
   const n = schedule.num_train_timesteps
   const start = schedule.beta_start
   const end = schedule.beta_end
@@ -54,7 +62,16 @@ export function betas(config: Readonly<Record<string, unknown>>): Float32Array {
         values = linspace32(Math.sqrt(start), Math.sqrt(end), n).map((root) => root * root)
         break
       case "squaredcos_cap_v2":
-        values = cosineBetas(n)
+        values = betasOf((time) => Math.cos((((time + 0.008) / 1.008) * Math.PI) / 2) ** 2, n)
+        break
+      case "sigmoid":
+        values = linspace32(-6, 6, n).map((x) => f(f(1 / (1 + Math.exp(-x))) * f(end - start)) + f(start))
+        break
+      case "laplace":
+        values = betasOf(laplace, n)
+        break
+      case "exp":
+        values = betasOf((time) => Math.exp(-12 * time), n)
     }
   return schedule.rescale_betas_zero_snr ? rescaleZeroSnr(values) : values
 }
@@ -92,12 +109,18 @@ export function linspace32(start: number, end: number, n: number): Float32Array 
   )
 }
 
-/** Betas under which alphasCumprod is cos^2, capped at 0.999. (Nichol and Dhariwal 2021) */
-function cosineBetas(n: number): Float32Array {
-  const product = (time: number) => Math.cos((((time + 0.008) / 1.008) * Math.PI) / 2) ** 2
+/** Betas under which alphasCumprod is a function of time from 0 to 1, capped at 0.999. (Nichol and Dhariwal 2021) */
+function betasOf(product: (time: number) => number, n: number): Float32Array {
   return Float32Array.from({ length: n }, (_, i) =>
     Math.min(1 - product((i + 1) / n) / product(i / n), 0.999),
   )
+}
+
+/** The share of signal whose log-SNR is Laplace's distribution over time. (Hang 2024, as diffusers has it) */
+function laplace(time: number): number {
+  const logSnr = (time > 0.5 ? 0.5 : -0.5) * Math.log(1 - 2 * Math.abs(0.5 - time) + 1e-6)
+  const snr = Math.exp(logSnr)
+  return Math.sqrt(snr / (1 + snr))
 }
 
 function productOfAlphas(values: Float32Array): Float32Array {

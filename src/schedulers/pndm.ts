@@ -2,9 +2,10 @@ import { UsageError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { flag, noiseScheduleKeys, readConfig, timestepSpacing, walkKeys } from "./config.ts"
 import type { Scheduler } from "./contract.ts"
+import { readWalk } from "./custom-walk.ts"
 import { alphaAt, alphasCumprod } from "./noise-schedule.ts"
 import { levelOf, levelsAt, noised, predictEpsilon, predictX0 } from "./prediction.ts"
-import { checkSteps, wholeTimesteps } from "./timesteps.ts"
+import { wholeTimesteps } from "./timesteps.ts"
 import { trainingTimesteps, unplanned } from "./walk.ts"
 import { weightedSum } from "./weighted-sum.ts"
 
@@ -111,8 +112,8 @@ export function pndm(json: unknown): Scheduler {
       return timesteps
     },
 
-    setTimesteps(steps) {
-      checkSteps(steps, config)
+    setTimesteps(walk) {
+      const { steps } = readWalk(config, walk)
       const whole = wholeTimesteps(config, steps)
       stride = Math.floor(products.length / steps)
       timesteps = config.skip_prk_steps

@@ -89,6 +89,11 @@ export function levelAtSigma(ratio: number): NoiseLevel {
   return { alpha, sigma: f(ratio * alpha) }
 }
 
+/** Whether two noise levels are one. The largest differ in alpha alone, the smallest in sigma alone. */
+export function sameLevel(a: NoiseLevel, b: NoiseLevel): boolean {
+  return a.alpha === b.alpha && a.sigma === b.sigma
+}
+
 /** The noise levels of timesteps, whole numbers in [0, N), from a table of alphasCumprod. Throws a UsageError outside. */
 export function levelsAt(alphasCumprod: Float32Array, timesteps: readonly number[]): NoiseLevel[] {
   return timesteps.map((t) => {

@@ -1,9 +1,10 @@
 import type { RandomSource } from "../ground/random/source.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import type { Scheduler, StepOptions, StepResult } from "./contract.ts"
-import type { TimestepSpacing } from "./timesteps.ts"
-import { checkSteps } from "./timesteps.ts"
-import { sigmaWalk } from "./walk.ts"
+import type { CustomWalk, Scheduler, StepOptions, StepResult } from "./contract.ts"
+import type { AskedWalk } from "./custom-walk.ts"
+import { readWalk } from "./custom-walk.ts"
+import type { SigmaPlan } from "./walk.ts"
+import { walkOver } from "./walk.ts"
 import { weightedSum } from "./weighted-sum.ts"
 
 /** One step of an algorithm that keeps its sample as x0 + sigma epsilon. */
@@ -14,20 +15,32 @@ export interface SigmaStep {
   readonly sigma: number
   /** The noise level that the step is to reach. */
   readonly nextSigma: number
-  /** How many steps the walk has. */
-  readonly steps: number
+  /** The whole walk's, one more than it has steps. */
+  readonly sigmas: Float32Array
+  /** Where `sigma` stands among them. */
+  readonly index: number
   readonly random: RandomSource
   readonly options: StepOptions
 }
 
 /** What makes one such algorithm differ from another. */
 export interface SigmaAlgorithm {
-  readonly config: TimestepSpacing & Readonly<Record<string, unknown>>
-  /** sigma for each step of training, increasing. */
-  readonly table: Float32Array
-  /** Timesteps [n] and sigmas [n + 1] of a walk, highest first. */
-  plan(steps: number): { timesteps: Float64Array; sigmas: Float32Array }
+  readonly config: { readonly num_train_timesteps: number } & Readonly<Record<string, unknown>>
+  /** Calls of the model in one step; default 1. */
+  readonly order?: number
+  /** All of training. */
+  readonly training: SigmaPlan
+  /** What a walk can be given besides a number of steps; default nothing. */
+  readonly takes?: readonly (keyof CustomWalk)[]
+  /** Plans a walk and forgets the last one. */
+  plan(walk: AskedWalk): SigmaPlan
   step(step: SigmaStep): StepResult
+  /** What the model sees for a unit of the sample; default 1 / sqrt(sigma^2 + 1). */
+  inputScale?(sigma: number): number
+  /** Deviation of the noise that a walk over such sigmas starts from; default the highest of them. */
+  startSigma?(sigmas: Float32Array): number
+  /** What becomes of a timestep that is not on the walk; default an error. */
+  readonly elsewhere?: "refuse" | "last"
 }
 
 /**
@@ -35,45 +48,44 @@ export interface SigmaAlgorithm {
  * as large as the highest sigma, and the model sees it divided by sqrt(sigma^2 + 1).
  */
 export function sigmaScheduler(algorithm: SigmaAlgorithm): Scheduler {
-  const { config } = algorithm
-  const walk = sigmaWalk(algorithm.table, "refuse")
+  const { config, order = 1, takes, elsewhere = "refuse" } = algorithm
+  const { inputScale = unitVariance, startSigma = highestSigma(config) } = algorithm
+  const walk = walkOver(algorithm.training, elsewhere)
   return {
     config,
-    order: 1,
+    order,
     get timesteps() {
-      return walk.timesteps
+      return walk.plan.timesteps
     },
     get initNoiseSigma() {
-      const highest = walk.sigmas.reduce((a, b) => Math.max(a, b))
-      // "Leading" starts below the noisiest level of training, where the sample still holds some of x0.
-      return Math.fround(
-        config.timestep_spacing === "leading" ? Math.sqrt(Math.fround(highest * highest) + 1) : highest,
-      )
+      return Math.fround(startSigma(walk.plan.sigmas))
     },
-    setTimesteps(steps) {
-      checkSteps(steps, config)
-      const { timesteps, sigmas } = algorithm.plan(steps)
-      walk.plan(timesteps, sigmas)
-    },
+    setTimesteps: (asked) => walk.start(algorithm.plan(readWalk(config, asked, takes))),
     setBeginIndex: walk.beginAt,
-    scaleModelInput(sample, timestep) {
-      const sigma = walk.sigmas[walk.index(timestep)]
-      return weightedSum([1 / Math.sqrt(sigma * sigma + 1), sample])
-    },
+    scaleModelInput: (sample, timestep) =>
+      weightedSum([inputScale(walk.plan.sigmas[walk.index(timestep)]), sample]),
     step(output, timestep, sample, random, options = {}) {
       const index = walk.index(timestep)
-      const result = algorithm.step({
-        output,
-        sample,
-        sigma: walk.sigmas[index],
-        nextSigma: walk.sigmas[index + 1],
-        steps: walk.sigmas.length - 1,
-        random,
-        options,
-      })
+      const { sigmas } = walk.plan
+      const [sigma, nextSigma] = sigmas.subarray(index, index + 2)
+      const result = algorithm.step({ output, sample, sigma, nextSigma, sigmas, index, random, options })
       walk.advance()
       return result
     },
-    addNoise: (original, noise, timesteps) => weightedSum([1, original], [walk.sigmasAt(timesteps), noise]),
+    addNoise: (original, noise, timesteps) =>
+      weightedSum([1, original], [walk.indices(timesteps).map((i) => walk.plan.sigmas[i]), noise]),
+  }
+}
+
+/** Makes x0 of unit variance, with its noise, one of unit variance again. */
+function unitVariance(sigma: number): number {
+  return 1 / Math.sqrt(sigma * sigma + 1)
+}
+
+/** "Leading" starts below the noisiest level of training, where the sample still holds some of x0. */
+function highestSigma({ timestep_spacing: spacing }: SigmaAlgorithm["config"]) {
+  return (sigmas: Float32Array) => {
+    const highest = sigmas.reduce((a, b) => Math.max(a, b))
+    return spacing === "leading" ? Math.sqrt(Math.fround(highest * highest) + 1) : highest
   }
 }

@@ -40,9 +40,8 @@ export function respacedSigmas(
   return undefined
 }
 
-/** Even steps of sigma^(1/7). (Karras 2022, "Elucidating the Design Space", equation 5) */
-export function karrasSigmas(highest: number, lowest: number, n: number): Float64Array {
-  const rho = 7
+/** Even steps of sigma^(1/rho). (Karras 2022, "Elucidating the Design Space", equation 5) */
+export function karrasSigmas(highest: number, lowest: number, n: number, rho = 7): Float64Array {
   const top = highest ** (1 / rho)
   const bottom = lowest ** (1 / rho)
   return linspace(0, 1, n).map((ramp) => (top + ramp * (bottom - top)) ** rho)

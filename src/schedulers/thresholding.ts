@@ -7,6 +7,19 @@ export interface Thresholding {
   readonly sample_max_value: number
 }
 
+/** The keys of both ways to hold x0 within a range. */
+export interface Clipping extends Thresholding {
+  readonly thresholding: boolean
+  readonly clip_sample: boolean
+  readonly clip_sample_range: number
+}
+
+/** x0 as the configuration wants it: by dynamic thresholding, clipped, or as it is. */
+export function withinRange(x0: Tensor<"float32">, config: Clipping): Tensor<"float32"> {
+  if (config.thresholding) return threshold(x0, config)
+  return config.clip_sample ? clip(x0, config.clip_sample_range) : x0
+}
+
 /** x0 held within +-range. */
 export function clip(x0: Tensor<"float32">, range: number): Tensor<"float32"> {
   return tensor(

@@ -1,5 +1,3 @@
-import { UsageError } from "../ground/errors.ts"
-
 /*
  * Spreading n steps over the N of training (Lin 2023, Table 2), highest timestep first:
  *
@@ -16,13 +14,6 @@ export interface TimestepSpacing {
   readonly num_train_timesteps: number
   readonly timestep_spacing: "linspace" | "leading" | "trailing"
   readonly steps_offset: number
-}
-
-/** Throws a UsageError unless a walk can have so many steps. */
-export function checkSteps(steps: number, config: TimestepSpacing): void {
-  const most = config.num_train_timesteps
-  if (!Number.isInteger(steps) || steps < 1 || steps > most)
-    throw new UsageError(`${steps} steps are not possible; choose a whole number from 1 to ${most}.`)
 }
 
 /** Whole timesteps: DDIM, DDPM, PNDM. */

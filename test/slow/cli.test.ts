@@ -11,10 +11,7 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import sharp from "sharp"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { decodePng } from "../../src/formats/png.ts"
-import { readPngText } from "../../src/formats/png-text.ts"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
 import { inOneFile, tinyModel } from "../unit/tiny-stable-diffusion.ts"
 import { torchCheckpoint } from "../unit/torch-writer.ts"
@@ -106,93 +103,6 @@ describe("limn draws", () => {
   it("and warns of a prompt that the model cannot read to its end", async () => {
     const ended = await draw(["word ".repeat(200), "--seed", "1"])
     expect(ended).toMatchObject({ code: 0, stderr: expect.stringMatching(/^limn: .*left out.*\n$/) })
-  })
-})
-
-describe("limn draws over a picture", () => {
-  const first = () => draw(["a red heart", "--seed", "7"])
-
-  it("so that more strength leaves it further", async () => {
-    await first()
-    const far: number[] = []
-    for (const strength of ["0.5", "1"]) {
-      const ended = await draw([
-        "a cat",
-        "--image",
-        "red-heart-7.png",
-        "--strength",
-        strength,
-        "--seed",
-        "1",
-        "--out",
-        "over.png",
-      ])
-      expect(ended).toEqual({ code: 0, stdout: "over.png\n", stderr: "" })
-      far.push(distance("red-heart-7.png", "over.png"))
-    }
-    expect(far[0]).toBeLessThan(far[1])
-  })
-
-  it("and into the white parts of a mask, a JPEG too", async () => {
-    await first()
-    const white = Buffer.alloc(64 * 64 * 3)
-    white.fill(255, 0, 32 * 64 * 3)
-    const mask = sharp(white, { raw: { width: 64, height: 64, channels: 3 } })
-    writeFileSync(join(folder, "mask.jpg"), await mask.jpeg().toBuffer())
-    const ended = await draw(["a cat", "--image", "red-heart-7.png", "--mask", "mask.jpg", "--seed", "1"])
-    expect(ended).toEqual({ code: 0, stdout: "cat-1.png\n", stderr: "" })
-    expect(readPngText(readFileSync(join(folder, "cat-1.png"))).limn).toContain('"strength":1')
-  })
-
-  /** Mean difference of two pictures' bytes. */
-  function distance(...names: [string, string]): number {
-    const [a, b] = names.map((name) => decodePng(readFileSync(join(folder, name))).data)
-    return a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / a.length
-  }
-})
-
-describe("limn again", () => {
-  const again = (args: readonly string[]) => limn(["again", "--model", tiny, "--device", "cpu", ...args])
-
-  it("draws the same bytes from what a picture's file says", async () => {
-    await draw([
-      "a red heart, 红心",
-      "--seed",
-      "18446744073709551615",
-      "--negative",
-      "blue",
-      "--width",
-      "72",
-      "--scheduler",
-      "Euler a",
-    ])
-    const [name] = readdirSync(folder)
-    expect(await again([name, "--out", "again.png"])).toEqual({ code: 0, stdout: "again.png\n", stderr: "" })
-    const [old, made] = [name, "again.png"].map((path) => readFileSync(join(folder, path)))
-    expect(made.equals(old)).toBe(true)
-  })
-
-  it("changes what options change", async () => {
-    await draw(["a cat", "--seed", "7"])
-    expect((await again(["cat-7.png", "--seed", "8", "--steps", "3"])).stdout).toBe("cat-8.png\n")
-    expect(JSON.parse(readPngText(readFileSync(join(folder, "cat-8.png"))).limn)).toMatchObject({
-      seed: 8,
-      steps: 3,
-      prompt: "a cat",
-    })
-  })
-
-  it("asks for what a file does not hold", async () => {
-    await draw(["a cat", "--seed", "7"])
-    expect(await limn(["again", "cat-7.png"])).toEqual({
-      code: 2,
-      stdout: "",
-      stderr: 'limn: cat-7.png was made by the model "model"; say where that is with --model.\n',
-    })
-    await draw(["a dog", "--image", "cat-7.png", "--strength", "0.5", "--seed", "1"])
-    expect((await again(["dog-1.png"])).stderr).toBe(
-      "limn: dog-1.png was drawn over another picture; give that with --image.\n",
-    )
   })
 })
 

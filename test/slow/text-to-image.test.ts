@@ -37,6 +37,27 @@ function farShare(a: Image, b: Image): number {
   return bytes(a).filter((v, i) => Math.abs(v - other[i]) > 1).length / other.length
 }
 
+describe("schedulers", () => {
+  test.each([
+    ["ddpm", 3],
+    ["Heun", 5],
+    ["LMS Karras", 3],
+    ["UniPC", 3],
+    ["lcm", 3],
+    ["tcd", 3],
+    ["DPM++ 3M SDE", 3],
+  ])("%s draws in %i runs of the model", async (scheduler, runs) => {
+    let steps = 0
+    const onStep = () => {
+      steps++
+    }
+    const { image, latents } = await textToImage(model, { ...quick, steps: 3, scheduler, onStep })
+    expect(steps).toBe(runs)
+    expect(latents.data.every(Number.isFinite)).toBe(true)
+    expect(new Set(bytes(image)).size).toBeGreaterThan(50)
+  })
+})
+
 describe("seeds", () => {
   test("the same gives the same bytes, another gives others", async () => {
     const { image: first } = await textToImage(model, quick)
@@ -282,6 +303,11 @@ describe("options that cannot be", () => {
     [{ seed: [1, 2] }, "2 seeds do not fit 1 pictures; give one, or one for each."],
     [{ negativePrompt: ["a", "b"] }, "2 negative prompts do not fit 1 prompts; give one, or one for each."],
     [{ scheduler: "euler b" }, 'limn has no scheduler "euler b"; choose one of'],
+    [{ scheduler: "flow-match-euler" }, "walks rectified flow, but this model was trained on a schedule"],
+    [
+      { scheduler: "edm-euler" },
+      "walks EDM's noise levels, but this model was trained on a schedule of betas",
+    ],
     [{ latents }, "latents are [1, 4, 8, 9]; these pictures need [1, 4, 8, 8]."],
   ])("%o", async (options, message) => {
     const drawing = textToImage(model, { ...quick, ...options })

@@ -3,7 +3,10 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { FormatError, LimnError, UsageError } from "../../src/ground/errors.ts"
+import { pixels } from "../../src/ground/image.ts"
+import { imageToImage } from "../../src/pipelines/image-to-image.ts"
 import { load } from "../../src/pipelines/load.ts"
+import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { goldenFolder } from "./golden.ts"
 
 let folder: string
@@ -45,6 +48,16 @@ test("load reads what a model recommends, and takes diffusers' defaults for the 
   expect((await load(folder, { device: "cpu" })).defaults).toEqual({ steps: 50, guidanceScale: 7.5 })
   writeFileSync(join(folder, "limn.json"), JSON.stringify({ steps: 20 }))
   expect((await load(folder, { device: "cpu" })).defaults).toEqual({ steps: 20, guidanceScale: 7.5 })
+})
+
+test("load takes a unet that also sees masks, which does not draw from text alone", async () => {
+  rmSync(join(folder, "unet"), { recursive: true })
+  cpSync(join(goldenFolder, "given-pictures/unet-nine"), join(folder, "unet"), { recursive: true })
+  const model = await load(folder, { device: "cpu" })
+  const image = pixels(8, 8, 3, new Uint8Array(192))
+  for (const drawing of [textToImage(model, { prompt: "" }), imageToImage(model, { prompt: "", image })])
+    await expect(drawing).rejects.toThrow(/takes 9 channels, 4 of them latents: .* use inpaint\.$/)
+  await model.close()
 })
 
 describe("load says in one sentence what is wrong with", () => {
@@ -105,12 +118,11 @@ describe("load says in one sentence what is wrong with", () => {
     })
     await refuses(FormatError, "reads text 24 wide, and its text_encoder gives 16; use parts of one model.")
   })
-  test("an inpainting unet", async () => {
-    cpSync(join(goldenFolder, "unet/nine-channels"), join(folder, "unet"), { recursive: true })
-    edit("unet/config.json", { encoder_hid_dim: 24, encoder_hid_dim_type: "text_proj" })
+  test("a unet for latents of another autoencoder", async () => {
+    edit("vae/config.json", { latent_channels: 3 })
     await refuses(
       LimnError,
-      "takes 9 channels and gives 4, and its vae has 4; limn cannot make pictures from text",
+      "takes 4 channels and gives 4, and its vae has 3; limn cannot make pictures with",
     )
   })
   test("an SDXL whose second text encoder is of another width than its unet was taught with", async () => {

@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs"
 import { describe, expect, test } from "vitest"
-import { FormatError, UsageError } from "../../src/ground/errors.ts"
+import { UsageError } from "../../src/ground/errors.ts"
 import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32 } from "../../src/ground/tensor.ts"
 import { alphasCumprod } from "../../src/schedulers/noise-schedule.ts"
-import type { Scheduler, StepOptions } from "../../src/schedulers/scheduler.ts"
-import { schedulerFromConfig, schedulerNames } from "../../src/schedulers/scheduler.ts"
+import type { CustomWalk, Scheduler, StepOptions } from "../../src/schedulers/scheduler.ts"
+import { schedulerFromConfig } from "../../src/schedulers/scheduler.ts"
 
 /** The farthest that a number may lie from diffusers', relative to the larger of its size and 1. */
 const usual = 1e-5
@@ -20,13 +20,16 @@ type Config = Record<string, unknown>
 interface Walk {
   readonly scheduler: string
   readonly config: Config
-  readonly steps: number
+  readonly steps?: number
   readonly begin?: number
+  /** Keyword arguments of set_timesteps. */
+  readonly custom?: { original_inference_steps?: number } & CustomWalk
   readonly options?: Record<string, number>
   readonly initNoiseSigma: number
   readonly timesteps: number[]
   readonly sigmas?: number[]
-  readonly start: number[]
+  /** Of a walk that begins in the middle: a clean sample with noise added. */
+  readonly start?: number[]
   readonly samples: number[][]
   readonly final: number[]
 }
@@ -53,19 +56,21 @@ const sd = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear
 describe("diffusers' walks of a model that depends on the timestep", () => {
   const titled = walks.walks.map((walk) => ({
     walk,
-    title: `${walk.scheduler} ${walk.steps} ${JSON.stringify({ ...walk.config, ...walk.options, begin: walk.begin })}`,
+    title: `${walk.scheduler} ${walk.steps ?? "custom"} ${JSON.stringify({ ...walk.config, ...walk.options, ...walk.custom, begin: walk.begin })}`,
   }))
   test.each(titled)("$title", ({ walk }) => {
     const { shape } = walks
     const tolerance =
       walk.config.rescale_betas_zero_snr && walk.scheduler.startsWith("Euler") ? fromZeroSnr : usual
     const scheduler = schedulerFromConfig(walk.config, walk.scheduler)
-    scheduler.setTimesteps(walk.steps)
+    const { original_inference_steps: originalInferenceSteps, ...custom } = walk.custom ?? {}
+    const asked = { steps: walk.steps, originalInferenceSteps, ...custom }
+    scheduler.setTimesteps(asked)
     expectClose([scheduler.initNoiseSigma], [walk.initNoiseSigma])
     expectClose(scheduler.timesteps, walk.timesteps)
     if (walk.sigmas) expectSigmas(scheduler, walk.sigmas)
 
-    scheduler.setTimesteps(walk.steps)
+    scheduler.setTimesteps(asked)
     const random = cpuGenerator(1234)
     const noise = random.randn(shape)
     const begin = walk.begin ?? 0
@@ -79,7 +84,7 @@ describe("diffusers' walks of a model that depends on the timestep", () => {
       )
       sample = scheduler.addNoise(clean, noise, new Array(shape[0]).fill(scheduler.timesteps[begin]))
     }
-    expectClose(sample.data, walk.start)
+    if (walk.start) expectClose(sample.data, walk.start)
 
     const options: StepOptions = {
       eta: walk.options?.eta,
@@ -124,7 +129,11 @@ describe("diffusers' walks of a linear model", () => {
 
 describe("every scheduler", () => {
   const base = { ...sd, clip_sample: false, skip_prk_steps: true }
-  const names = ["ddim", "pndm", "euler", "euler-ancestral", "dpmsolver-multistep", "DPM++ 3M SDE Karras"]
+  const byTimestep = ["ddim", "ddpm", "pndm", "lcm", "tcd"]
+  const byLogSnr = ["dpmsolver-multistep", "DPM++ 3M SDE Karras", "unipc", "UniPC Exponential"]
+  const bySigma = ["euler", "euler-ancestral", "heun", "LMS Karras"]
+  const names = [...byTimestep, ...byLogSnr, ...bySigma]
+  const others = ["edm-euler", "edm-dpmsolver-multistep", "flow-match-euler"]
 
   test.each(
     names.flatMap((name) =>
@@ -157,12 +166,12 @@ describe("every scheduler", () => {
       expectClose(result.predOriginalSample.data, x0.data, 1e-4)
       sample = result.prevSample
     }
-    // DDIM and PNDM stop at the noise level of timestep 0 unless told otherwise.
+    // PNDM and TCD stop at the noise level of timestep 0.
     const left = Math.sqrt(1 - products[0]) * 4
-    expectClose(sample.data, x0.data, name === "pndm" ? left : 1e-4)
+    expectClose(sample.data, x0.data, name === "pndm" || name === "tcd" ? left : 1e-4)
 
     function sigmaOf(of: Scheduler, index: number): number {
-      if (name === "ddim" || name === "pndm") {
+      if (byTimestep.includes(name)) {
         const a = products[of.timesteps[index]]
         return Math.sqrt((1 - a) / a)
       }
@@ -174,7 +183,7 @@ describe("every scheduler", () => {
     }
   })
 
-  test.each(names)("%s is made again by its own configuration, through JSON", (name) => {
+  test.each([...names, ...others])("%s is made again by its own configuration, through JSON", (name) => {
     const first = schedulerFromConfig({ ...base, num_train_timesteps: 1100, unknown_key: [1] }, name)
     const again = schedulerFromConfig(JSON.parse(JSON.stringify(first.config)))
     expect(JSON.stringify(again.config)).toBe(JSON.stringify(first.config))
@@ -184,7 +193,7 @@ describe("every scheduler", () => {
     expect(Array.from(again.timesteps)).toEqual(Array.from(first.timesteps))
   })
 
-  test.each(names)("%s refuses impossible calls", (name) => {
+  test.each([...names, ...others])("%s refuses impossible calls", (name) => {
     const scheduler = schedulerFromConfig(base, name)
     const random = cpuGenerator(0)
     const x = random.randn([1, 4])
@@ -198,7 +207,7 @@ describe("every scheduler", () => {
     )
   })
 
-  test.each(names)("%s adds each row's noise at that row's timestep", (name) => {
+  test.each([...names, ...others])("%s adds each row's noise at that row's timestep", (name) => {
     const scheduler = schedulerFromConfig(base, name)
     scheduler.setTimesteps(10)
     const random = cpuGenerator(3)
@@ -212,7 +221,7 @@ describe("every scheduler", () => {
   })
 
   test("forgets a walk when the next is planned", () => {
-    for (const name of names) {
+    for (const name of [...names, ...others]) {
       const scheduler = schedulerFromConfig(base, name)
       const finals = [7, 7].map((steps) => {
         scheduler.setTimesteps(steps)
@@ -228,7 +237,18 @@ describe("every scheduler", () => {
 })
 
 describe("schedulers that count their steps", () => {
-  test.each(["euler", "euler-ancestral", "dpmsolver-multistep"])("%s does not run off the end", (name) => {
+  test.each([
+    "euler",
+    "euler-ancestral",
+    "heun",
+    "lms",
+    "dpmsolver-multistep",
+    "unipc",
+    "lcm",
+    "tcd",
+    "edm-euler",
+    "flow-match-euler",
+  ])("%s does not run off the end", (name) => {
     const scheduler = schedulerFromConfig(sd, name)
     const random = cpuGenerator(0)
     const x = random.randn([1, 4])
@@ -245,114 +265,6 @@ describe("schedulers that count their steps", () => {
   })
 })
 
-describe("names and configurations", () => {
-  test.each([
-    ["EulerDiscreteScheduler", "EulerDiscreteScheduler", {}],
-    ["ddim", "DDIMScheduler", {}],
-    ["Euler A", "EulerAncestralDiscreteScheduler", {}],
-    ["Euler Karras", "EulerDiscreteScheduler", { use_karras_sigmas: true }],
-    ["PLMS", "PNDMScheduler", { skip_prk_steps: true }],
-    [
-      "DPM++ 2M Karras",
-      "DPMSolverMultistepScheduler",
-      { algorithm_type: "dpmsolver++", use_karras_sigmas: true },
-    ],
-    [
-      "dpm++ 2m sde heun exponential",
-      "DPMSolverMultistepScheduler",
-      { algorithm_type: "sde-dpmsolver++", solver_type: "heun", use_exponential_sigmas: true },
-    ],
-    ["DPM++ 3M SDE", "DPMSolverMultistepScheduler", { solver_order: 3, use_karras_sigmas: false }],
-  ])("%s", (name, className, keys) => {
-    const { config } = schedulerFromConfig(
-      { _class_name: "PNDMScheduler", ...sd, use_karras_sigmas: true },
-      name,
-    )
-    expect(config).toMatchObject({ _class_name: className, beta_end: 0.012, ...keys })
-  })
-
-  test("every listed name makes a scheduler that can walk", () => {
-    expect(schedulerNames.length).toBeGreaterThan(20)
-    for (const name of schedulerNames) {
-      const scheduler = schedulerFromConfig(sd, name)
-      scheduler.setTimesteps(8)
-      expect(scheduler.timesteps.length).toBeGreaterThanOrEqual(8)
-    }
-  })
-
-  test("a class's defaults do not follow the configuration to another class", () => {
-    const { config } = schedulerFromConfig(sd, "ddim")
-    expect(config.timestep_spacing).toBe("leading")
-    expect(schedulerFromConfig(config, "dpmsolver-multistep").config.timestep_spacing).toBe("linspace")
-    const chosen = schedulerFromConfig({ ...sd, timestep_spacing: "leading" }, "ddim").config
-    expect(schedulerFromConfig(chosen, "dpmsolver-multistep").config.timestep_spacing).toBe("leading")
-  })
-
-  test("null is a missing key, and UniPC's words are DPM-Solver's", () => {
-    const given = {
-      ...sd,
-      solver_type: "bh2",
-      variance_type: null,
-      trained_betas: null,
-      lambda_min_clipped: null,
-    }
-    expect(schedulerFromConfig(given, "dpmsolver-multistep").config).toMatchObject({
-      solver_type: "midpoint",
-    })
-  })
-
-  test("unknown names are answered with the known ones", () => {
-    expect(() => schedulerFromConfig(sd, "DPM++ 2M Karas")).toThrow(UsageError)
-    expect(() => schedulerFromConfig(sd, "heun")).toThrow(
-      /no scheduler "heun"; choose one of ddim, pndm, euler,/,
-    )
-    expect(() => schedulerFromConfig(sd)).toThrow("names no class")
-    expect(() => schedulerFromConfig({ _class_name: "LMSDiscreteScheduler" })).toThrow(UsageError)
-  })
-
-  test.each([
-    [{ beta_schedule: "sigmoid" }, '"beta_schedule": "sigmoid"; limn needs "linear" or'],
-    [{ num_train_timesteps: 0 }, "limn needs a positive integer"],
-    [{ use_karras_sigmas: true, use_beta_sigmas: true }, "one at most"],
-    [{ algorithm_type: "dpmsolver" }, 'set "final_sigmas_type" to "sigma_min"'],
-    [
-      { algorithm_type: "sde-dpmsolver", solver_order: 3, final_sigmas_type: "sigma_min" },
-      "has no third order",
-    ],
-    [{ dynamic_thresholding_ratio: 1.5 }, "limn needs a number from 0 to 1"],
-    [{ variance_type: "learned_range" }, "do not learn variances"],
-    [{ trained_betas: [0.1, 0.2] }, '"trained_betas" has 2 entries; limn needs 1000'],
-  ])("refuses %o", (keys, message) => {
-    const make = () => schedulerFromConfig(keys, "dpmsolver-multistep")
-    expect(make).toThrow(FormatError)
-    expect(make).toThrow(message)
-  })
-
-  test.each([null, [], "euler", 3])("refuses %o for a configuration", (json) => {
-    expect(() => schedulerFromConfig(json, "euler")).toThrow(FormatError)
-  })
-
-  test("PNDM with Runge-Kutta needs four steps", () => {
-    const scheduler = schedulerFromConfig(sd, "pndm")
-    expect(() => scheduler.setTimesteps(3)).toThrow("at least 4 steps")
-  })
-
-  test("zero SNR and epsilon do not go together", () => {
-    const keys = { ...sd, rescale_betas_zero_snr: true, timestep_spacing: "trailing" }
-    const scheduler = schedulerFromConfig(keys, "ddim")
-    scheduler.setTimesteps(4)
-    const x = float32([1], [1])
-    expect(() => scheduler.step(x, scheduler.timesteps[0], x, cpuGenerator(0))).toThrow("At zero SNR")
-  })
-
-  test("eta is a share", () => {
-    const scheduler = schedulerFromConfig(sd, "ddim")
-    scheduler.setTimesteps(4)
-    const x = float32([1], [1])
-    expect(() => scheduler.step(x, 750, x, cpuGenerator(0), { eta: 1.5 })).toThrow("choose it from 0 to 1")
-  })
-})
-
 function golden<T>(name: string): T {
   return JSON.parse(readFileSync(new URL(`../golden/${name}`, import.meta.url), "utf8"))
 }
@@ -363,8 +275,8 @@ function map(t: Tensor<"float32">, change: (x: number) => number): Tensor<"float
 
 /** Reads sigmas off the noise that a walk beginning at each index adds to nothing. */
 function expectSigmas(scheduler: Scheduler, sigmas: readonly number[]): void {
-  const damped =
-    scheduler.config._class_name === "DPMSolverMultistepScheduler" && !scheduler.config.use_flow_sigmas
+  const inLogSnr = ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"]
+  const damped = inLogSnr.includes(String(scheduler.config._class_name)) && !scheduler.config.use_flow_sigmas
   const read = sigmas.map((_, index) => {
     scheduler.setBeginIndex(index)
     return scheduler.addNoise(float32([1], [0]), float32([1], [1]), [0]).data[0]
