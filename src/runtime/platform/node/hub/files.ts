@@ -86,7 +86,7 @@ async function checkSpace({ settings, cache }: FilesOrder, blobs: readonly Blob[
 }
 
 function gigabytes(bytes: number): string {
-  return `${(bytes / 1e9).toPrecision(3)} GB`
+  return `${(bytes / 1e9).toFixed(1)} GB`
 }
 
 /** Counts bytes, and tells of them now and then. */

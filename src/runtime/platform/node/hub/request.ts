@@ -30,26 +30,28 @@ export async function request<T>(asked: HubRequest, use: (answer: HubAnswer) => 
   const { settings, repo, path, signal } = asked
   const patience = patienceMeter(signal)
   let url = new URL(`${settings.endpoint}${path}`)
+  /** Only what the connection does wrong may pass; what `use` does may not. */
+  const failed = (error: unknown): never => {
+    signal?.throwIfAborted()
+    const message = `Cannot fetch ${repo} from ${url.host}: ${reasonOf(error)}; try again.`
+    throw new PassingError(message, { cause: error })
+  }
   try {
     for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
       patience.renew()
       const headers = headersFor(url, asked)
-      const response = await fetch(url, { headers, redirect: "manual", signal: patience.signal })
+      const sent = fetch(url, { headers, redirect: "manual", signal: patience.signal })
+      const response = await sent.catch(failed)
       const next = redirectOf(response, url)
       if (next === undefined) {
         if (!response.ok && response.status !== 416) throw refusal(response, asked)
-        const chunks = chunksOf(response, patience.renew)
+        const chunks = chunksOf(response, patience.renew, failed)
         return await use({ status: response.status, headers: response.headers, chunks })
       }
       await response.body?.cancel()
       url = next
     }
     throw new LimnError(`${url.host} redirects without an end where ${repo} should be; check HF_ENDPOINT.`)
-  } catch (error) {
-    signal?.throwIfAborted()
-    if (error instanceof LimnError) throw error
-    const cause = reasonOf(error)
-    throw new PassingError(`Cannot fetch ${repo} from ${url.host}: ${cause}; try again.`, { cause: error })
   } finally {
     patience.end()
   }
@@ -70,11 +72,17 @@ function redirectOf({ status, headers }: Response, from: URL): URL | undefined {
   return [301, 302, 303, 307, 308].includes(status) && location !== null ? new URL(location, from) : undefined
 }
 
-async function* chunksOf({ body }: Response, onChunk: () => void): AsyncIterable<Uint8Array> {
-  if (body === null) return
-  for await (const chunk of body) {
+async function* chunksOf(
+  { body }: Response,
+  onChunk: () => void,
+  onError: (error: unknown) => never,
+): AsyncIterable<Uint8Array> {
+  const reader = body?.getReader()
+  for (;;) {
+    const part = await reader?.read().catch(onError)
+    if (part?.value === undefined) return
     onChunk()
-    yield chunk
+    yield part.value
   }
 }
 
