@@ -43,9 +43,10 @@ async function neededFiles(remote: RemoteFolder, repo: string, variant?: string)
   const settings = [...names].filter(
     (name) => parts.includes(dirOf(name)) && small.test(name) && !weightIndex.test(name),
   )
-  const weights = networksOf(family).map((part) => neededWeights(remote, part, variant))
+  const weights: string[] = []
+  for (const part of networksOf(family)) weights.push(...(await neededWeights(remote, part, variant)))
   const own = [index, "limn.json"].filter((name) => names.has(name))
-  return [...own, ...settings, ...(await Promise.all(weights)).flat()]
+  return [...own, ...settings, ...weights]
 }
 
 /** The weights that `openComponent` will find, and the index that names them where they are in shards. */

@@ -46,6 +46,10 @@ export interface LoadOptions
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const start = performance.now()
   const local = namesSingleFile(path) ? await modelFile(path) : await localFolder(path)
+  if (local !== undefined && options.revision !== undefined)
+    throw new UsageError(
+      `${path} is on this machine, and only models on the Hub have revisions; leave it away.`,
+    )
   const device = await chooseDevice(options.device ?? "auto")
   const precision = choosePrecision(options.precision ?? "auto", device)
   const variant = options.variant ?? (precision === "fp16" ? "fp16" : undefined)
@@ -100,6 +104,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   return {
+    name: local === undefined ? path : (source.split(/[\\/]/).at(-1) ?? source),
     path: source,
     device,
     precision,
