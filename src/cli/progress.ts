@@ -67,8 +67,8 @@ export function progressText(state: ProgressState, ms: number, remains: boolean,
   const count = unit === "bytes" ? `${formatBytes(done)} of ${formatBytes(total)}` : `${done}/${total}`
   const words = [count, note, remains ? `${time} left` : undefined]
   const behind = words.filter((word) => word !== undefined).join("  ")
-  // As wide at every count, so that it does not jump.
-  const width = Math.min(MAX_BAR, Math.floor(columns / 3))
+  // As wide at every count, so that it does not jump; bytes take more words.
+  const width = Math.min(MAX_BAR, Math.floor(columns / (unit === "bytes" ? 5 : 3)))
   const line = `${label}  ${barOf(done / total, width)}  ${behind}`
   return line.length < columns ? line : `${label}  ${behind}`.slice(0, columns - 1)
 }

@@ -6,15 +6,17 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs"
 import type { ServerResponse } from "node:http"
 import { hostname } from "node:os"
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { describe, expect, it, vi } from "vitest"
 import type { FetchProgress } from "../../src/runtime/hub/snapshot.ts"
 import { cachedRepo } from "../../src/runtime/platform/node/index.ts"
+import { goldenFolder, goldenJson } from "./golden.ts"
 import {
   asBuffers,
   big,
@@ -30,7 +32,7 @@ import {
   randomBytes,
 } from "./hub-fixture.ts"
 import type { Seen } from "./hub-server.ts"
-import { gitSha1, sendBytes } from "./hub-server.ts"
+import { filesIn, gitSha1, sendBytes, sha256 } from "./hub-server.ts"
 
 const on = hubFixture()
 
@@ -44,6 +46,42 @@ function cut(response: ServerResponse, { range }: Seen): void {
   })
   response.write(rest.subarray(0, rest.length / 2), () => setTimeout(() => response.destroy(), 100))
 }
+
+/** What huggingface_hub's cache holds after it fetched the pipeline's model as "main" and as "v1". */
+type CacheEntry = { link: string } | { text: string } | { bytes: number }
+const golden = goldenJson<{ entries: Record<string, CacheEntry> }>("hub-cache.json").entries
+const model = filesIn(join(goldenFolder, "pipeline/model"))
+
+describe("the cache and huggingface_hub's", () => {
+  it("are the same", async () => {
+    on.hub.repos["org/tiny"] = { files: model, commit }
+    for (const revision of ["main", "v1"]) await fetchAll({ revision })
+    const cache = join(on.home, "hub")
+    const entries = namesBelow(cache).map((name) => [name, describeEntry(join(cache, name))])
+    expect(Object.fromEntries(entries.filter(([name]) => !`${name}`.startsWith(".locks")))).toEqual(golden)
+  })
+
+  it("serve each other", async () => {
+    const blobs = new Map(
+      Object.values(model).flatMap((bytes) => [sha256, gitSha1].map((h) => [h(bytes), bytes])),
+    )
+    for (const [name, entry] of Object.entries(golden)) {
+      const path = join(on.home, "hub", name)
+      mkdirSync(dirname(path), { recursive: true })
+      if ("link" in entry) symlinkSync(entry.link, path)
+      else writeFileSync(path, "text" in entry ? entry.text : blobs.get(basename(path))!)
+    }
+    vi.stubEnv("HF_HUB_OFFLINE", "1")
+    for (const revision of ["main", "v1", commit])
+      expect(contents(await fetchAll({ revision }))).toEqual(asBuffers(model))
+    expect(on.hub.seen).toEqual([])
+  })
+
+  function describeEntry(path: string): CacheEntry {
+    if (lstatSync(path).isSymbolicLink()) return { link: readlinkSync(path) }
+    return dirname(path) === on.blobs ? { bytes: lstatSync(path).size } : { text: readFileSync(path, "utf8") }
+  }
+})
 
 describe("fetchSnapshot", () => {
   it("lays files out as huggingface_hub does", async () => {

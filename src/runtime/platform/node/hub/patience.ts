@@ -24,7 +24,10 @@ export interface Patience {
   readonly progressed?: () => boolean
 }
 
-/** Does work again where it fails in passing. It waits as long as the server asks, else a second, two, four. */
+/**
+ * Does work again where it fails in passing. It waits as long as the server asks; else not at all after a try that
+ * brought it forward, and a second, two, four after others.
+ */
 export async function patiently<T>(
   work: () => Promise<T>,
   { tries, signal, progressed = () => false }: Patience,
@@ -34,8 +37,8 @@ export async function patiently<T>(
       return await work()
     } catch (error) {
       if (!(error instanceof PassingError)) throw error
-      failures = progressed() ? 1 : failures + 1
-      const waitMs = error.waitMs ?? 1000 * 2 ** (failures - 1)
+      failures = progressed() ? 0 : failures + 1
+      const waitMs = error.waitMs ?? (failures === 0 ? 0 : 1000 * 2 ** (failures - 1))
       if (failures >= tries || waitMs > MAX_WAIT_MS) throw error
       await sleep(waitMs, undefined, { signal })
     }
