@@ -99,9 +99,11 @@ export function randomBytes(length: number, seed: number): Uint8Array {
   return Uint8Array.from({ length }, () => below(256))
 }
 
-/** The bytes of every file below a folder, through links. */
-export function contents(folder: string): Record<string, Buffer> {
-  return Object.fromEntries(namesBelow(folder).map((name) => [name, readFileSync(join(folder, name))]))
+/** The checksum of every file below a folder, through links. */
+export function contents(folder: string): Record<string, string> {
+  return checksums(
+    Object.fromEntries(namesBelow(folder).map((name) => [name, readFileSync(join(folder, name))])),
+  )
 }
 
 /** Names of the files and links below a folder. */
@@ -110,6 +112,6 @@ export function namesBelow(folder: string): string[] {
   return names.filter((name) => !lstatSync(join(folder, name)).isDirectory()).sort()
 }
 
-export function asBuffers(all: Readonly<Record<string, Uint8Array>>): Record<string, Buffer> {
-  return Object.fromEntries(Object.entries(all).map(([name, bytes]) => [name, Buffer.from(bytes)]))
+export function checksums(all: Readonly<Record<string, Uint8Array>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(all).map(([name, bytes]) => [name, sha256(bytes)]))
 }

@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs"
 import { join } from "node:path"
 import { describe, expect, it, vi } from "vitest"
 import { LimnError, UsageError } from "../../src/ground/errors.ts"
@@ -81,6 +82,16 @@ describe("of a model on the Hub is fetched", () => {
       ].sort(),
     )
     expect(await fetched("non_ema")).toContain("unet/diffusion_pytorch_model.non_ema.safetensors")
+  })
+
+  it("what is here already, where nothing may be fetched", async () => {
+    serve(others)
+    const fp16 = await fetched("fp16")
+    vi.stubEnv("HF_HUB_OFFLINE", "1")
+    expect(await fetched()).toEqual(fp16)
+    expect(await fetched("fp16")).toEqual(fp16)
+    rmSync(join(on.repo, "snapshots", commit, "unet/diffusion_pytorch_model.fp16.safetensors"))
+    await expect(fetched()).rejects.toThrow("org/tiny is not whole in")
   })
 
   it("PyTorch's file where there is no other", async () => {

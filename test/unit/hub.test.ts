@@ -18,9 +18,9 @@ import type { FetchProgress } from "../../src/runtime/hub/snapshot.ts"
 import { cachedRepo } from "../../src/runtime/platform/node/index.ts"
 import { goldenFolder, goldenJson } from "./golden.ts"
 import {
-  asBuffers,
   big,
   bigBlob,
+  checksums,
   commit,
   contents,
   failure,
@@ -73,7 +73,7 @@ describe("the cache and huggingface_hub's", () => {
     }
     vi.stubEnv("HF_HUB_OFFLINE", "1")
     for (const revision of ["main", "v1", commit])
-      expect(contents(await fetchAll({ revision }))).toEqual(asBuffers(model))
+      expect(contents(await fetchAll({ revision }))).toEqual(checksums(model))
     expect(on.hub.seen).toEqual([])
   })
 
@@ -87,7 +87,7 @@ describe("fetchSnapshot", () => {
   it("lays files out as huggingface_hub does", async () => {
     const folder = await fetchAll()
     expect(folder).toBe(join(on.repo, "snapshots", commit))
-    expect(contents(folder)).toEqual(asBuffers(files))
+    expect(contents(folder)).toEqual(checksums(files))
     expect(readlinkSync(join(folder, "unet/weights.safetensors"))).toBe(`../../../blobs/${bigBlob}`)
     expect(readlinkSync(join(folder, "config.json"))).toBe(`../../blobs/${gitSha1(files["config.json"])}`)
     expect(readFileSync(join(on.repo, "refs/main"), "utf8")).toBe(commit)
@@ -145,7 +145,7 @@ describe("fetchSnapshot", () => {
     }
     vi.stubEnv("HF_HUB_DISABLE_SYMLINKS", "1")
     const folder = await fetchAll()
-    expect(contents(folder)).toEqual(asBuffers(files))
+    expect(contents(folder)).toEqual(checksums(files))
     for (const name of namesBelow(folder)) expect(lstatSync(join(folder, name)).isSymbolicLink()).toBe(false)
     expect(readdirSync(on.blobs)).toHaveLength(there ? 4 : 0)
   })
@@ -174,7 +174,7 @@ describe("what a cut leaves", () => {
     faultBig(on.hub, 2, cut)
     const told: number[] = []
     const folder = await fetchAll({ onProgress: ({ done, total }) => told.push(done / total) })
-    expect(contents(folder)).toEqual(asBuffers(files))
+    expect(contents(folder)).toEqual(checksums(files))
     const ranges = on.hub.seen
       .filter(({ host, path }) => host === "cdn" && path.includes("unet"))
       .map(({ range }) => range)

@@ -66,23 +66,40 @@ async function bring(job: Job): Promise<string> {
   return current === undefined || current.commit === known ? kept : fetchListed(job, current)
 }
 
-/** The snapshot of a commit where all that is chosen of it is here; asks nobody. */
+/**
+ * The snapshot of a commit where all that is chosen of it is here; asks nobody. Where nobody may be asked, what is
+ * chosen among the files that are here will do: another copy of the weights than would be fetched.
+ */
 async function keptSnapshot(job: Job, commit: string): Promise<string | undefined> {
   const folder = snapshotFolder(job.cache, commit)
   const tree = await readTree(job.cache, commit)
-  const names = new Set(tree?.files.keys() ?? (await filesBelow(folder)))
-  if (names.size === 0) return undefined
+  if (tree !== undefined && (await isKept(job, folder, tree.files))) return folder
+  if (tree !== undefined && !job.settings.offline) return undefined
+  const here = new Map((await filesBelow(folder)).map((name) => [name, tree?.files.get(name)]))
+  const isWhole = await isKept(job, folder, here).catch((error) => {
+    if (error instanceof LimnError) return false
+    throw error
+  })
+  return isWhole ? folder : undefined
+}
+
+/** Whether all that is chosen among files is in a folder, in the sizes that are known. */
+async function isKept(
+  job: Job,
+  folder: string,
+  files: ReadonlyMap<string, HubFile | undefined>,
+): Promise<boolean> {
   const check = async (name: string) => {
     const size = await sizeAt(join(folder, name))
-    if (size === undefined || size !== (tree?.files.get(name)?.size ?? size)) throw new NotKept(name)
+    if (size === undefined || size !== (files.get(name)?.size ?? size)) throw new NotKept(name)
   }
   try {
+    const names = new Set(files.keys())
     for (const name of await job.choose({ folder, names, fetch: check })) await check(name)
-    return folder
+    return true
   } catch (error) {
-    if (error instanceof NotKept) return undefined
-    // Without a list, whatever seems wrong may only be missing.
-    if (error instanceof LimnError && tree === undefined && !job.settings.offline) return undefined
+    // Whatever seems wrong otherwise may be mended by fetching, and is said again if not.
+    if (error instanceof NotKept || (error instanceof LimnError && !job.settings.offline)) return false
     throw error
   }
 }
