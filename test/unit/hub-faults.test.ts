@@ -37,7 +37,8 @@ describe("a server that", () => {
     const bytes = randomBytes(big.length + more, 5)
     faultBig(on.hub, 9, (response) => {
       if (says) response.setHeader("content-length", bytes.length)
-      response.end(bytes)
+      response.write(bytes)
+      response.end()
     })
     expect(await failure({}, FormatError)).toMatch(
       /lists unet\/weights\.safetensors of org\/tiny with 300000 bytes/,

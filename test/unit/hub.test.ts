@@ -131,11 +131,12 @@ describe("fetchSnapshot", () => {
     expect((await cachedRepo("org/tiny")).snapshots.map(({ revisions }) => revisions)).toEqual([[], ["main"]])
   })
 
-  it("fetches the same bytes under two names once", async () => {
+  it.each(["", "1"])("fetches the same bytes under two names once (links not wanted: %j)", async (links) => {
+    vi.stubEnv("HF_HUB_DISABLE_SYMLINKS", links)
     on.hub.repos["org/tiny"] = { files: { "a.safetensors": big, "b.safetensors": big }, commit }
     const folder = await fetchAll()
     expect(on.downloads()).toHaveLength(1)
-    expect(Object.keys(contents(folder))).toEqual(["a.safetensors", "b.safetensors"])
+    expect(contents(folder)).toEqual({ "a.safetensors": bigBlob, "b.safetensors": bigBlob })
   })
 
   it.each([true, false])("works where links are not wanted (blob there: %s)", async (there) => {
@@ -212,6 +213,25 @@ describe("what a cut leaves", () => {
     await fetchAll({ onProgress: (progress) => told.push(progress) })
     expect(readFileSync(join(on.blobs, bigBlob)).equals(big)).toBe(true)
     expect(told.at(-1)?.done).toBe(told.at(-1)?.total)
+  })
+
+  it("is taken up where the server falls silent", async () => {
+    const inMs = setTimeout
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
+    let silences = 0
+    faultBig(on.hub, 1, (response) => {
+      response.writeHead(200, { "content-length": big.length })
+      response.write(big.subarray(0, 100_000), () =>
+        inMs(() => vi.advanceTimersByTime(30_000 * ++silences), 200),
+      )
+    })
+    try {
+      await fetchAll()
+    } finally {
+      vi.useRealTimers()
+    }
+    expect(silences).toBe(1)
+    expect(on.downloads().at(-1)?.range).toBe("bytes=100000-")
   })
 
   it("stays where the work is stopped, and the lock does not", async () => {
