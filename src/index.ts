@@ -55,6 +55,7 @@ export { encodePrompt } from "./pipelines/prompts.ts"
 export type { PictureOptions, Settings } from "./pipelines/settings.ts"
 export type { TextToImageOptions } from "./pipelines/text-to-image.ts"
 export { textToImage } from "./pipelines/text-to-image.ts"
+export type { FetchProgress } from "./runtime/hub/snapshot.ts"
 export type { Device, Session, SessionOptions } from "./runtime/session.ts"
 export { openSession } from "./runtime/session.ts"
 // Schedulers and tokenizers

@@ -10,6 +10,7 @@ import { inpaint } from "../pipelines/inpaint.ts"
 import { load } from "../pipelines/load.ts"
 import type { Model } from "../pipelines/model.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
+import { fetchingState } from "./fetching.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
 import { openPlace, shownPath } from "./places.ts"
@@ -19,6 +20,8 @@ import { progressOn } from "./progress.ts"
 /** What every command that draws can be told. */
 export interface DrawingOptions {
   readonly model?: string
+  /** Of a model on the Hub: a branch, a tag or a commit. */
+  readonly revision?: string
   readonly out?: string
   readonly negative?: string
   readonly seed?: bigint
@@ -61,7 +64,7 @@ export async function drawOrders(
   options: DrawingOptions,
   imagesPerPrompt = 1,
 ): Promise<void> {
-  const { device, precision, json = false, quiet = false } = options
+  const { device, precision, revision, json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
   const verb = await verbOf(options)
   const progress = progressOn(process.stderr, { quiet })
@@ -78,7 +81,13 @@ export async function drawOrders(
   }
   try {
     progress.show({ label: "loading" })
-    const model = await load(options.model ?? inkling, { device, precision })
+    const model = await load(options.model ?? inkling, {
+      device,
+      precision,
+      revision,
+      signal: stop.signal,
+      onProgress: (fetched) => progress.show(fetchingState(fetched)),
+    })
     for (const { picture = 0, ...order } of orders) {
       const { images, settings, timings, warnings } = await verb(model, {
         ...order,

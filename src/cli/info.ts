@@ -2,12 +2,17 @@ import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { UsageError } from "../ground/errors.ts"
 import { namesSingleFile } from "../pipelines/single-file.ts"
+import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { Description } from "./description.ts"
 import { describeModel } from "./info-model.ts"
 import { describePicture } from "./info-picture.ts"
+import { describeRepo } from "./info-repo.ts"
 import { describeTensors } from "./info-tensors.ts"
 
-/** Says what a model's folder, a file of tensors or a picture holds. Throws a UsageError for anything else. */
+/**
+ * Says what a model's folder, a file of tensors or a picture holds, or what is cached of a model of the Hub. Throws a
+ * UsageError for anything else.
+ */
 export async function info(path: string, { json = false }: { readonly json?: boolean }): Promise<void> {
   const description = await describe(path)
   console.log(json ? JSON.stringify(description.json, null, 2) : description.text)
@@ -15,6 +20,7 @@ export async function info(path: string, { json = false }: { readonly json?: boo
 
 async function describe(path: string): Promise<Description> {
   const stats = statSync(path, { throwIfNoEntry: false })
+  if (stats === undefined && looksLikeRepo(path)) return describeRepo(path)
   if (stats === undefined)
     throw new UsageError(
       `There is nothing at ${path}; give the path of a model's folder, a checkpoint or a picture.`,

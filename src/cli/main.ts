@@ -11,6 +11,7 @@ Examples:
   limn "一颗红心" --seed 7 --out pictures/
   limn "three stars" "a cat left of an apple" --images 4
   limn "a paper boat" --model ~/sd-v1-4 --scheduler "DPM++ 2M Karras"
+  limn "a paper boat" --model CompVis/stable-diffusion-v1-4
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
   limn again red-heart-7.png --steps 40
@@ -51,7 +52,7 @@ function program(): Command {
     .command("info")
     .usage("<path>")
     .description("say what a model or a picture holds")
-    .argument("<path>", "a model's folder, a checkpoint (.safetensors, .ckpt, .bin), or a .png file")
+    .argument("<path>", "a model's folder or name, a checkpoint (.safetensors, .ckpt, .bin), or a .png file")
     .option("--json", "print one JSON object, with every tensor")
     .addOption(debugOption())
     .action(async (path: string, options) => {
@@ -82,7 +83,8 @@ function program(): Command {
 /** The options of every command that draws. */
 function withDrawingOptions(command: Command): Command {
   return command
-    .option("--model <path>", "a folder in diffusers' layout, or a checkpoint in one file (default: Inkling)")
+    .option("--model <path>", "a diffusers folder, a checkpoint, or org/name on the Hub (default: Inkling)")
+    .option("--revision <name>", "a branch, tag or commit of a model on the Hub (default: main)")
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))

@@ -1,4 +1,4 @@
-import { formatDuration } from "./format.ts"
+import { formatBytes, formatDuration } from "./format.ts"
 
 /** One line at the bottom of the terminal that says how far a long work is. */
 export interface Progress {
@@ -14,6 +14,8 @@ export interface ProgressState {
   /** Of `total`; absent where there is nothing to count. */
   readonly done?: number
   readonly total?: number
+  /** What is counted, where it is bytes; their rate is told too. */
+  readonly unit?: "bytes"
   /** More to say behind the count, such as a loss. */
   readonly note?: string
 }
@@ -34,7 +36,9 @@ export function progressOn(stream: NodeJS.WriteStream, { quiet = false } = {}): 
     if (state === undefined) return
     const now = performance.now()
     const time = pace.remaining(state, now)
-    const line = progressText(state, time ?? now - since, time !== undefined, stream.columns)
+    const rate = state.unit === "bytes" ? pace.perSecond() : undefined
+    const note = rate === undefined ? state.note : `${formatBytes(Math.round(rate))}/s`
+    const line = progressText({ ...state, note }, time ?? now - since, time !== undefined, stream.columns)
     stream.write(`\r\x1b[K${line}`)
   }
   return {
@@ -57,13 +61,14 @@ export function progressOn(stream: NodeJS.WriteStream, { quiet = false } = {}): 
 
 /** The line itself, never wider than the terminal. */
 export function progressText(state: ProgressState, ms: number, remains: boolean, columns: number): string {
-  const { label, done, total, note } = state
+  const { label, done, total, unit, note } = state
   const time = formatDuration(ms)
   if (done === undefined || total === undefined) return `${label}  ${time}`.slice(0, columns - 1)
-  const words = [`${done}/${total}`, note, remains ? `${time} left` : undefined]
+  const count = unit === "bytes" ? `${formatBytes(done)} of ${formatBytes(total)}` : `${done}/${total}`
+  const words = [count, note, remains ? `${time} left` : undefined]
   const behind = words.filter((word) => word !== undefined).join("  ")
-  // As wide at every count, so that it does not jump.
-  const width = Math.min(MAX_BAR, Math.floor(columns / 3))
+  // As wide at every count, so that it does not jump; bytes take more words.
+  const width = Math.min(MAX_BAR, Math.floor(columns / (unit === "bytes" ? 5 : 3)))
   const line = `${label}  ${barOf(done / total, width)}  ${behind}`
   return line.length < columns ? line : `${label}  ${behind}`.slice(0, columns - 1)
 }
@@ -77,6 +82,11 @@ function barOf(share: number, width: number): string {
 export function paceMeter() {
   let first: { readonly done: number; readonly at: number; readonly total: number } | undefined
   let last: { readonly done: number; readonly at: number } | undefined
+  /** Milliseconds for one. */
+  const pace = () => {
+    if (first === undefined || last === undefined || last.done <= first.done) return undefined
+    return (last.at - first.at) / (last.done - first.done)
+  }
   return {
     see({ done, total }: ProgressState, at: number): void {
       if (done === undefined || total === undefined) return
@@ -86,9 +96,14 @@ export function paceMeter() {
     /** Milliseconds left, the time since the last count taken off; undefined while that cannot be told. */
     remaining({ done, total }: ProgressState, now: number): number | undefined {
       if (done === undefined || total === undefined || done >= total) return undefined
-      if (first === undefined || last === undefined || last.done <= first.done) return undefined
-      const each = (last.at - first.at) / (last.done - first.done)
+      const each = pace()
+      if (each === undefined || last === undefined) return undefined
       return Math.max(0, each * (total - last.done) - (now - last.at))
+    },
+    /** How many in a second; undefined while that cannot be told. */
+    perSecond(): number | undefined {
+      const each = pace()
+      return each === undefined || each === 0 ? undefined : 1000 / each
     },
   }
 }

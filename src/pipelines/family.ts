@@ -76,6 +76,12 @@ export async function readModelIndex(folder: string): Promise<ModelIndex> {
   return { family, zeroNegative: typeof says === "boolean" ? says : family.zeroNegative }
 }
 
-function partsOf({ textEncoders }: Family): string[] {
+/** The folders that a model of the family is made of. */
+export function partsOf({ textEncoders }: Family): string[] {
   return [...textEncoders.flatMap(({ name, tokenizer }) => [tokenizer, name]), "unet", "vae", "scheduler"]
+}
+
+/** Those of its folders that hold weights. */
+export function networksOf({ textEncoders }: Family): string[] {
+  return [...textEncoders.map(({ name }) => name), "unet", "vae"]
 }

@@ -11,9 +11,12 @@ import { clipTextParameters } from "../models/parameters/clip-text.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
 import { unet } from "../models/unet.ts"
 import { chooseDevice } from "../runtime/device.ts"
+import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
 import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights } from "./component.ts"
+import type { HubOptions } from "./hub-model.ts"
+import { hubModel } from "./hub-model.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
@@ -22,7 +25,10 @@ import { namesSingleFile, openSingleFile } from "./single-file.ts"
 import { mostClipSkip, type TextEncoder, textEncoder } from "./text-encoder.ts"
 
 /** How a model is loaded. */
-export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory">, SingleFileOptions {
+export interface LoadOptions
+  extends Pick<SessionOptions, "threads" | "lowMemory">,
+    SingleFileOptions,
+    HubOptions {
   /** Where to run; "auto" (the default) is the fastest device that this machine has. */
   readonly device?: Device | "auto"
   /** "auto" (the default) is fp16 on CUDA, where it is fastest, and fp32 elsewhere: a CPU only imitates fp16. */
@@ -30,20 +36,25 @@ export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory
 }
 
 /**
- * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json, or, of 1.x, one file
- * (.ckpt, .safetensors) with the names of the original code. Headers and configurations are read and checked; weights
- * stay in their files until a run needs them.
- * Throws a UsageError where the path is neither, a LimnError where a file is missing, of another family, or the device
- * does not work, a FormatError where a file is not what it claims to be.
+ * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json; or a model of the Hub by
+ * its name, `org/name`, which is fetched where the cache does not have it; or, of 1.x, one file (.ckpt, .safetensors)
+ * with the names of the original code. What lies at the path wins over the Hub. Headers and configurations are read and
+ * checked; weights stay in their files until a run needs them.
+ * Throws a UsageError where the path is none of these, a LimnError where a file is missing or cannot be fetched, the
+ * model is of another family, or the device does not work, a FormatError where a file is not what it claims to be.
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const start = performance.now()
-  const source = namesSingleFile(path) ? await modelFile(path) : await modelFolder(path)
+  const local = namesSingleFile(path) ? await modelFile(path) : await localFolder(path)
+  if (local !== undefined && options.revision !== undefined)
+    throw new UsageError(
+      `${path} is on this machine, and only models on the Hub have revisions; leave it away.`,
+    )
   const device = await chooseDevice(options.device ?? "auto")
   const precision = choosePrecision(options.precision ?? "auto", device)
-  const parts = await (namesSingleFile(path)
-    ? openSingleFile(source, options)
-    : openFolder(source, precision === "fp16" ? "fp16" : undefined))
+  const variant = options.variant ?? (precision === "fp16" ? "fp16" : undefined)
+  const source = local ?? (await hubModel(path, { ...options, variant }))
+  const parts = await (namesSingleFile(path) ? openSingleFile(source, options) : openFolder(source, variant))
   const { family, unet: unetFiles, vae: vaeFiles, schedulerConfig, defaults, zeroNegative } = parts
   const { threads, lowMemory } = options
   const running = { device, precision, threads, lowMemory }
@@ -93,6 +104,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   return {
+    name: local === undefined ? path : (source.split(/[\\/]/).at(-1) ?? source),
     path: source,
     device,
     precision,
@@ -124,18 +136,18 @@ async function modelFile(path: string): Promise<string> {
   )
 }
 
-async function modelFolder(path: string): Promise<string> {
+/** The folder at a path; undefined where nothing is there and the path can be the name of a model on the Hub. */
+async function localFolder(path: string): Promise<string | undefined> {
   const folder = absolutePath(path)
   if (await exists(absolutePath(folder, "model_index.json"))) return folder
   if (await exists(folder))
     throw new UsageError(
       `${path} has no model_index.json; give the folder of a whole model in diffusers' layout.`,
     )
-  if (/^[\w.-]+\/[\w.-]+$/.test(path))
-    throw new UsageError(
-      `There is no folder ${path}, and limn cannot fetch models by their Hub name yet; download it and give its folder.`,
-    )
-  throw new UsageError(`There is no model at ${path}; give the folder of one in diffusers' layout.`)
+  if (looksLikeRepo(path)) return undefined
+  throw new UsageError(
+    `There is no model at ${path}; give the folder of one in diffusers' layout, or its name on the Hub, as org/name.`,
+  )
 }
 
 function choosePrecision(wanted: Precision | "auto", device: Device): Precision {

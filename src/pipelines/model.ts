@@ -36,6 +36,8 @@ export interface ModelParts {
 
 /** A text-to-image model, as `load` returns it. */
 export interface Model {
+  /** Its name on the Hub, or that of its folder or file. */
+  readonly name: string
   /** Its folder or file, absolute. */
   readonly path: string
   readonly device: Device

@@ -44,7 +44,7 @@ export interface PictureOptions {
 
 /** Every choice made: the same settings make the same pictures. Plain data, but for seeds above 2^53. */
 export interface Settings {
-  /** Name of the model's folder. */
+  /** The model's name on the Hub, or that of its folder or file. */
   readonly model: string
   readonly prompt: readonly string[]
   /** One for each prompt. */
@@ -80,7 +80,7 @@ export function resolveSettings(
   if (prompt.length === 0) throw new UsageError("There is no prompt; give at least one.")
   const [height, width] = model.size
   const settings: Settings = {
-    model: model.path.split(/[\\/]/).at(-1) ?? model.path,
+    model: model.name,
     prompt,
     negativePrompt: negatives(options.negativePrompt ?? "", prompt.length),
     width: options.width ?? width,

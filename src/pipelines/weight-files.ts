@@ -18,27 +18,37 @@ const variants = [undefined, "fp16", "bf16"]
 
 /**
  * The weight files of a folder: safetensors where there are any, else PyTorch's; of these the wanted variant, else the
- * most exact there is. Throws a LimnError where there is none, a FormatError where an index is broken.
+ * most exact there is. `isThere` says of a path whether it is a file of the folder, and may bring it there.
+ * Throws a LimnError where there is none, a FormatError where an index is broken.
  */
-export async function findWeights(folder: string, variant?: string): Promise<readonly WeightFile[]> {
+export async function findWeights(
+  folder: string,
+  variant?: string,
+  isThere: (path: string) => Promise<boolean> = exists,
+): Promise<readonly WeightFile[]> {
   for (const { ending, stems } of formats)
     for (const wanted of new Set([variant, ...variants]))
       for (const stem of stems) {
         const named = wanted === undefined ? stem : `${stem}.${wanted}`
         const single = absolutePath(folder, `${named}.${ending}`)
-        if (await exists(single)) return [{ path: single }]
+        if (await isThere(single)) return [{ path: single }]
         // diffusers once wrote the variant after "index", as in Kolors.
         const after = wanted === undefined ? "" : `.${wanted}`
         for (const name of [`${named}.${ending}.index.json`, `${stem}.${ending}.index${after}.json`]) {
           const index = absolutePath(folder, name)
-          if (await exists(index)) return shards(folder, index, ending)
+          if (await isThere(index)) return shards(folder, index, ending, isThere)
         }
       }
   const names = formats.flatMap(({ ending, stems }) => stems.map((stem) => `${stem}.${ending}`))
   throw new LimnError(`${folder} holds no weights; limn looks for ${names.join(", ")}.`)
 }
 
-async function shards(folder: string, index: string, ending: string): Promise<WeightFile[]> {
+async function shards(
+  folder: string,
+  index: string,
+  ending: string,
+  isThere: (path: string) => Promise<boolean>,
+): Promise<WeightFile[]> {
   const json = await readJson(index)
   const map = isRecord(json) ? json.weight_map : undefined
   if (!isRecord(map)) throw new FormatError(`${index} has no "weight_map"; fetch it again.`)
@@ -58,7 +68,7 @@ async function shards(folder: string, index: string, ending: string): Promise<We
     expected: tensors,
   }))
   for (const { path } of files)
-    if (!(await exists(path)))
+    if (!(await isThere(path)))
       throw new LimnError(`${index} names ${path}, which is not there; fetch it too.`)
   return files
 }

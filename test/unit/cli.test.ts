@@ -115,6 +115,10 @@ describe("progress", () => {
       `drawing  ${"━".repeat(7)}${"─".repeat(19)}  5/20  3.1 s left`,
     )
     expect(progressText({ label: "loading" }, 400, false, 80)).toBe("loading  0.40 s")
+    const bytes = { label: "fetching", done: 1.2e9, total: 3.44e9, unit: "bytes", note: "12.0 MB/s" } as const
+    expect(progressText(bytes, 187_000, true, 80)).toBe(
+      `fetching  ${"━".repeat(6)}${"─".repeat(10)}  1.20 GB of 3.44 GB  12.0 MB/s  3 min 7 s left`,
+    )
   })
 
   it.each([20, 30, 40, 60, 200])("fits a terminal of %d columns", (columns) => {
@@ -129,8 +133,10 @@ describe("progress", () => {
     pace.see({ label: "loading" }, 0)
     pace.see({ label: "drawing", done: 1, total: 11 }, 50_000)
     expect(pace.remaining({ label: "drawing", done: 1, total: 11 }, 50_000)).toBeUndefined()
+    expect(pace.perSecond()).toBeUndefined()
     pace.see({ label: "drawing", done: 3, total: 11 }, 52_000)
     expect(pace.remaining({ label: "drawing", done: 3, total: 11 }, 52_000)).toBe(8000)
+    expect(pace.perSecond()).toBe(1)
     expect(pace.remaining({ label: "drawing", done: 3, total: 11 }, 52_500)).toBe(7500)
     expect(pace.remaining({ label: "drawing", done: 3, total: 11 }, 99_000)).toBe(0)
     expect(pace.remaining({ label: "drawing", done: 11, total: 11 }, 99_000)).toBeUndefined()

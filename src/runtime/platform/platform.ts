@@ -2,6 +2,7 @@ import type { ByteSource } from "../../formats/byte-source.ts"
 import type { OnnxModel } from "../../formats/onnx.ts"
 import type { Pixels } from "../../ground/image.ts"
 import type { Tensor } from "../../ground/tensor.ts"
+import type { CachedRepo, SnapshotOrder } from "../hub/snapshot.ts"
 
 /** Where a graph runs. */
 export type Device = "cpu" | "webgpu" | "cuda"
@@ -64,6 +65,14 @@ export interface Platform {
   list(folder: string): Promise<string[]>
   /** Makes a folder and those above it, where they are not there. Throws a LimnError where it cannot. */
   makeFolder(path: string): Promise<void>
+  /**
+   * Brings files of a repository of the Hub here, or finds them in the cache; the folder that they lie in. Throws a
+   * UsageError for a name or a revision that cannot be, a LimnError where they cannot be had, as always in a browser, a
+   * FormatError where the Hub gives other bytes than it lists.
+   */
+  fetchSnapshot(order: SnapshotOrder): Promise<string>
+  /** What the cache holds of a repository of the Hub; no snapshots where it holds nothing. */
+  cachedRepo(repo: string): Promise<CachedRepo>
   /** The most memory that this process has held, or undefined where that is unknown. */
   peakMemoryBytes(): number | undefined
   /** How many threads can run at once. */

@@ -18,6 +18,8 @@ export interface Ended {
 export interface Given {
   readonly cwd?: string
   readonly input?: string
+  /** Variables beside those of this process. */
+  readonly env?: Readonly<Record<string, string>>
   /** Called once the process runs. */
   readonly onStart?: (child: ChildProcess) => void
 }
@@ -54,9 +56,9 @@ export function installLimn(): InstalledLimn {
 
 /** Runs a program to its end. */
 export function runProcess(file: string, args: readonly string[], given: Given = {}): Promise<Ended> {
-  const { cwd = root, input, onStart } = given
+  const { cwd = root, input, env, onStart } = given
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { cwd, stdio: "pipe" })
+    const child = spawn(file, args, { cwd, stdio: "pipe", env: { ...process.env, ...env } })
     let stdout = ""
     let stderr = ""
     child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text))

@@ -1,4 +1,5 @@
 export { likelyAccelerators, openEngine, timeDevice } from "./engine.ts"
+export { cachedRepo, fetchSnapshot } from "./hub.ts"
 export {
   cpuCount,
   exists,

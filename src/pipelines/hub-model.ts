@@ -1,0 +1,74 @@
+import { absolutePath, fetchSnapshot } from "#platform"
+import { LimnError } from "../ground/errors.ts"
+import type { FetchProgress, RemoteFolder } from "../runtime/hub/snapshot.ts"
+import { networksOf, partsOf, readModelIndex } from "./family.ts"
+import { findWeights } from "./weight-files.ts"
+
+/** How a model of the Hub is fetched. */
+export interface HubOptions {
+  /** A branch, a tag or a commit (default: main). */
+  readonly revision?: string
+  /** Wanted among copies of the weights, as "fp16" or "non_ema" (default: "fp16" where it runs in fp16). */
+  readonly variant?: string
+  /** Stops fetching; what is here by then is not fetched again. */
+  readonly signal?: AbortSignal
+  /** Follows what is fetched. */
+  readonly onProgress?: (progress: FetchProgress) => void
+}
+
+/** The settings of a part, and its vocabulary: everything but weights, and but other programs' copies of those. */
+const small = /\.(json|txt|model)$/
+const weightIndex = /\.(safetensors|bin|msgpack|h5)\.index\b/
+
+/**
+ * The folder of a model of the Hub, `org/name`, with all that a run needs of it, in the cache that Python's
+ * huggingface_hub uses too. Throws as `fetchSnapshot` does, and where limn cannot run the model, before its weights
+ * are fetched.
+ */
+export function hubModel(repo: string, { variant, ...options }: HubOptions): Promise<string> {
+  return fetchSnapshot({ ...options, repo, choose: (remote) => neededFiles(remote, repo, variant) })
+}
+
+/** The index says of which parts a model is; each needs its settings, and a network one form of its weights. */
+async function neededFiles(remote: RemoteFolder, repo: string, variant?: string): Promise<string[]> {
+  const { folder, names, fetch } = remote
+  const index = "model_index.json"
+  if (!names.has(index))
+    throw new LimnError(
+      `${repo} has no ${index}, so it is no whole model in diffusers' layout; limn fetches no others.`,
+    )
+  await fetch(index)
+  const { family } = await readModelIndex(folder)
+  const parts = partsOf(family)
+  const settings = [...names].filter(
+    (name) => parts.includes(dirOf(name)) && small.test(name) && !weightIndex.test(name),
+  )
+  const weights: string[] = []
+  for (const part of networksOf(family)) weights.push(...(await neededWeights(remote, part, variant)))
+  const own = [index, "limn.json"].filter((name) => names.has(name))
+  return [...own, ...settings, ...weights]
+}
+
+/** The weights that `openComponent` will find, and the index that names them where they are in shards. */
+async function neededWeights(
+  { folder, names, fetch }: RemoteFolder,
+  part: string,
+  variant: string | undefined,
+): Promise<string[]> {
+  const nameOf = (path: string) => path.slice(folder.length + 1).replaceAll("\\", "/")
+  const indices: string[] = []
+  const files = await findWeights(absolutePath(folder, part), variant, async (path) => {
+    const name = nameOf(path)
+    if (!names.has(name)) return false
+    if (name.endsWith(".json")) {
+      await fetch(name)
+      indices.push(name)
+    }
+    return true
+  })
+  return [...indices, ...files.map(({ path }) => nameOf(path))]
+}
+
+function dirOf(name: string): string {
+  return name.slice(0, Math.max(0, name.lastIndexOf("/")))
+}
