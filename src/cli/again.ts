@@ -1,8 +1,9 @@
 import { basename } from "node:path"
-import { readBytes } from "#platform"
+import { cachedRepo, readBytes } from "#platform"
 import { readPngText } from "../formats/png-text.ts"
 import { UsageError } from "../ground/errors.ts"
 import { readPictureSettings } from "../pipelines/picture-settings.ts"
+import { looksLikeRepo } from "../runtime/hub/names.ts"
 import { asSeed, type DrawingOptions, drawOrders, inkling, pictureOptions } from "./drawing.ts"
 
 /** Draws a picture again from the settings in its file; options change single settings. */
@@ -15,15 +16,19 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     throw new UsageError(`${path} was drawn over another picture; give that with --image.`)
   const seed = options.seed === undefined ? [made.seed ?? 0].flat()[0] : asSeed(options.seed)
   const order = { ...made, ...pictureOptions(options), prompt: [made.prompt].flat()[0], seed, picture }
-  await drawOrders([order], { ...options, strength, model: options.model ?? placeOf(model, path) })
+  await drawOrders([order], { ...options, strength, model: options.model ?? (await placeOf(model, path)) })
 }
 
-/** Where the model lies that a picture's file names: only of limn's own is that known. */
-function placeOf(model: string | undefined, path: string): string {
+/**
+ * Where the model lies that a picture's file names: limn's own, or one of the Hub that the cache holds. Gigabytes are
+ * not fetched because a picture says so.
+ */
+async function placeOf(model: string | undefined, path: string): Promise<string> {
+  if (model === undefined)
+    throw new UsageError(`${path} does not say which model made it; give that with --model.`)
   if (model === basename(inkling)) return inkling
+  if (looksLikeRepo(model) && (await cachedRepo(model)).snapshots.length > 0) return model
   throw new UsageError(
-    model === undefined
-      ? `${path} does not say which model made it; give that with --model.`
-      : `${path} was made by the model ${JSON.stringify(model)}; say where that is with --model.`,
+    `${path} was made by the model ${JSON.stringify(model)}; say where that is with --model.`,
   )
 }
