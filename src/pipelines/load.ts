@@ -30,9 +30,9 @@ export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory
 }
 
 /**
- * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json, or, of 1.x, one file
- * (.ckpt, .safetensors) with the names of the original code. Headers and configurations are read and checked; weights
- * stay in their files until a run needs them.
+ * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json, or one file (.ckpt,
+ * .safetensors) with the names of the original code, which is SDXL-Turbo where its name says "turbo". Headers and
+ * configurations are read and checked; weights stay in their files until a run needs them.
  * Throws a UsageError where the path is neither, a LimnError where a file is missing, of another family, or the device
  * does not work, a FormatError where a file is not what it claims to be.
  */
