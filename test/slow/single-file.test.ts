@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
 import { pixels } from "../../src/ground/image.ts"
 import { inpaint, load, textToImage } from "../../src/index.ts"
-import type { TinyModel } from "../unit/tiny-stable-diffusion.ts"
+import type { WholeModel } from "../unit/tiny-stable-diffusion.ts"
 import {
   inOneFile,
   rounded,
@@ -51,7 +51,7 @@ let folders = 0
 
 /** What it draws from a folder in diffusers' layout. */
 async function drawFolder(
-  model: TinyModel,
+  model: WholeModel,
   written?: Parameters<typeof writeFolder>[2],
 ): Promise<Uint8Array> {
   const path = join(folder, `folder-${folders++}`)
@@ -62,7 +62,7 @@ async function drawFolder(
 }
 
 /** What it draws from a file of this name. */
-async function drawFile(model: TinyModel, name: string): Promise<Uint8Array> {
+async function drawFile(model: WholeModel, name: string): Promise<Uint8Array> {
   const path = join(folder, name)
   writeFileSync(path, Buffer.concat(encodeSafetensors(inOneFile(model))))
   return draw(path)
@@ -84,7 +84,7 @@ describe("the same weights draw the same picture, bit for bit, from a folder and
     expect(await draw(path)).toEqual(expected)
   })
   test("a folder of .bin files", async () => {
-    const encode = (tensors: Parameters<typeof torchCheckpoint>[0]) => torchCheckpoint(tensors)
+    const encode = (tensors: Parameters<typeof torchCheckpoint>[0]) => [torchCheckpoint(tensors)]
     expect(await drawFolder(model, { ending: "bin", encode })).toEqual(expected)
   })
 })
@@ -99,8 +99,8 @@ describe("so it is with", () => {
     expect(await drawFile(model, "inpainting.safetensors")).toEqual(await drawFolder(model))
   })
   test.each([
-    ["float32", (model: TinyModel) => model],
-    ["float16", (model: TinyModel) => rounded(model, "float16")],
+    ["float32", (model: WholeModel) => model],
+    ["float16", (model: WholeModel) => rounded(model, "float16")],
   ])("Stable Diffusion XL in %s", async (dtype, stored) => {
     const model = stored(tinyModel(5, tinyStableDiffusionXl))
     expect(await drawFile(model, `xl-${dtype}.safetensors`)).toEqual(await drawFolder(model))
@@ -118,7 +118,7 @@ describe("so it is with", () => {
 })
 
 /** Turbo needs no guidance, which a folder does not say by itself. */
-async function drawFolderOfTurbo(model: TinyModel): Promise<Uint8Array> {
+async function drawFolderOfTurbo(model: WholeModel): Promise<Uint8Array> {
   const path = join(folder, "turbo")
   writeFolder(path, model)
   writeFileSync(join(path, "limn.json"), JSON.stringify({ steps: 1, guidanceScale: 0 }))

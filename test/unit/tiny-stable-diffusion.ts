@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import { gunzipSync } from "node:zlib"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
@@ -41,8 +41,8 @@ function readOriginalNames(name: string): readonly OriginalName[] {
     })
 }
 
-/** A family of models: the configurations of its parts, as deep as published and as narrow as can be. */
-export interface TinyFamily {
+/** A family of models, here with parts as deep as published and as narrow as can be. */
+export interface ModelFamily {
   readonly configs: Readonly<Record<string, object>>
   readonly scheduler: object
   /** By the folder, the token that fills its rows. */
@@ -63,7 +63,7 @@ const narrowText = { hidden_size: 64, intermediate_size: 96, num_attention_heads
 const vae = { block_out_channels: [32, 64, 96, 96], sample_size: 64 }
 const positions = int64([1, 77], [...Array(77).keys()])
 
-export const tinyStableDiffusion1: TinyFamily = {
+export const tinyStableDiffusion1: ModelFamily = {
   configs: {
     unet: { ...sd14Unet, block_out_channels: [32, 64, 96, 96], cross_attention_dim: 64, sample_size: 8 },
     vae: { ...sd14Autoencoder, ...vae },
@@ -89,7 +89,7 @@ export const tinyStableDiffusion1: TinyFamily = {
 }
 
 /** The same for masks: its U-Net reads nine channels. */
-export const tinyInpainting: TinyFamily = {
+export const tinyInpainting: ModelFamily = {
   ...tinyStableDiffusion1,
   configs: {
     ...tinyStableDiffusion1.configs,
@@ -97,7 +97,7 @@ export const tinyInpainting: TinyFamily = {
   },
 }
 
-export const tinyStableDiffusionXl: TinyFamily = {
+export const tinyStableDiffusionXl: ModelFamily = {
   configs: {
     unet: {
       ...sdxlUnet,
@@ -105,6 +105,7 @@ export const tinyStableDiffusionXl: TinyFamily = {
       block_out_channels: [64, 64, 64],
       cross_attention_dim: 128,
       projection_class_embeddings_input_dim: 48 + 6 * 256,
+      sample_size: 8,
     },
     vae: { ...sdxlAutoencoder, ...vae },
     text_encoder: { ...clipL, ...narrowText },
@@ -128,8 +129,8 @@ export const tinyStableDiffusionXl: TinyFamily = {
 }
 
 /** A model of random numbers. */
-export interface TinyModel {
-  readonly family: TinyFamily
+export interface WholeModel {
+  readonly family: ModelFamily
   /** The tensors of each part by diffusers' names, all of them drawn, so that none can stand for another. */
   readonly parts: Readonly<Record<string, Tensors>>
 }
@@ -142,7 +143,7 @@ export function specsOf(part: string, config: object): ParameterSpec[] {
 }
 
 /** Draws a model of a family. */
-export function tinyModel(seed: number, family = tinyStableDiffusion1): TinyModel {
+export function tinyModel(seed: number, family = tinyStableDiffusion1): WholeModel {
   const random = cpuGenerator(seed)
   const drawn = (specs: readonly ParameterSpec[]): Tensors =>
     new Map(
@@ -162,7 +163,7 @@ export function tinyModel(seed: number, family = tinyStableDiffusion1): TinyMode
 }
 
 /** The same model rounded to a half type. */
-export function rounded({ family, parts }: TinyModel, dtype: "float16" | "bfloat16"): TinyModel {
+export function rounded({ family, parts }: WholeModel, dtype: "float16" | "bfloat16"): WholeModel {
   const half = (tensors: Tensors): Tensors =>
     new Map([...tensors].map(([name, t]) => [name, toHalf(t as Tensor<"float32">, dtype)]))
   return {
@@ -172,7 +173,7 @@ export function rounded({ family, parts }: TinyModel, dtype: "float16" | "bfloat
 }
 
 /** All tensors by the names, and in the shapes, of the original file, by diffusers' own account of them. */
-export function inOneFile({ family, parts }: TinyModel): Map<string, Tensor> {
+export function inOneFile({ family, parts }: WholeModel): Map<string, Tensor> {
   const blocks = new Map<string, Tensor[]>()
   for (const { theirs, ours, shape, how } of family.originalNames) {
     const [part, ...name] = ours.split(".")
@@ -216,29 +217,38 @@ function turned({ dtype, shape: [rows, columns], data }: Tensor): Tensor {
 /** The same model as a folder in diffusers' layout, its parts' weights as `encode` writes them under `names`. */
 export function writeFolder(
   folder: string,
-  { family, parts }: TinyModel,
+  { family, parts }: WholeModel,
   {
     ending = "safetensors",
-    encode = (tensors: Tensors) => Buffer.concat(encodeSafetensors(tensors)) as Uint8Array,
+    encode = (tensors: Tensors): readonly Uint8Array[] => encodeSafetensors(tensors),
   } = {},
 ): void {
-  const write = (name: string, content: string | Uint8Array) => writeFileSync(join(folder, name), content)
-  const writeJson = (name: string, value: unknown) => write(name, JSON.stringify(value))
+  const writeJson = (name: string, value: unknown) => writeFileSync(join(folder, name), JSON.stringify(value))
   const listed = [...Object.keys(family.configs), ...Object.keys(family.tokenizers), "scheduler"]
   for (const part of listed) mkdirSync(join(folder, part), { recursive: true })
   for (const [part, config] of Object.entries(family.configs)) {
     const text = ending === "bin" ? "pytorch_model" : "model"
     const stem = part.startsWith("text") ? text : "diffusion_pytorch_model"
     writeJson(`${part}/config.json`, config)
-    write(`${part}/${stem}.${ending}`, encode(parts[part]))
+    writePieces(join(folder, part, `${stem}.${ending}`), encode(parts[part]))
   }
   writeTokenizers(folder, family.tokenizers)
   writeJson("scheduler/scheduler_config.json", family.scheduler)
   writeJson("model_index.json", Object.fromEntries(listed.map((part) => [part, ["library", "class"]])))
 }
 
+/** One after the other, since the parts of a large model are more than one array can hold. */
+function writePieces(path: string, pieces: readonly Uint8Array[]): void {
+  const file = openSync(path, "w")
+  try {
+    for (const piece of pieces) writeSync(file, piece)
+  } finally {
+    closeSync(file)
+  }
+}
+
 /** CLIP's published tokenizer in each of these folders, padding with the token given for it. */
-export function writeTokenizers(folder: string, tokenizers: TinyFamily["tokenizers"]): void {
+function writeTokenizers(folder: string, tokenizers: ModelFamily["tokenizers"]): void {
   const merges = readFileSync(join(import.meta.dirname, "../../models/clip-tokenizer/merges.txt"), "utf8")
   const mark = (content: string) => ({
     content,
