@@ -53,7 +53,7 @@ export const clipL = {
 }
 
 /** Stable Diffusion 1.4, as its folder in diffusers' layout holds it. */
-export const stableDiffusion1: PublishedModel = { unet, vae: autoencoder, texts: [clipL] }
+export const publishedStableDiffusion1: PublishedModel = { unet, vae: autoencoder, texts: [clipL] }
 
 /** scheduler_config.json of Stable Diffusion 1.4. */
 export const stableDiffusion1Scheduler = {

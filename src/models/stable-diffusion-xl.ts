@@ -47,10 +47,10 @@ const clipBigG = {
 const texts = [clipL, clipBigG]
 
 /** SDXL 1.0, as its folder in diffusers' layout holds it. */
-export const stableDiffusionXl: PublishedModel = { unet, vae, texts }
+export const publishedSdxl: PublishedModel = { unet, vae, texts }
 
 /** SDXL-Turbo, as its folder does. */
-export const stableDiffusionXlTurbo: PublishedModel = { unet: turboUnet, vae, texts }
+export const publishedTurbo: PublishedModel = { unet: turboUnet, vae, texts }
 
 const noise = {
   beta_end: 0.012,
@@ -62,7 +62,7 @@ const noise = {
 }
 
 /** scheduler_config.json of SDXL 1.0. */
-export const stableDiffusionXlScheduler = {
+export const sdxlScheduler = {
   ...noise,
   _class_name: "EulerDiscreteScheduler",
   interpolation_type: "linear",
@@ -71,7 +71,7 @@ export const stableDiffusionXlScheduler = {
 }
 
 /** scheduler_config.json of SDXL-Turbo. */
-export const stableDiffusionXlTurboScheduler = {
+export const turboScheduler = {
   ...noise,
   _class_name: "EulerAncestralDiscreteScheduler",
   timestep_spacing: "trailing",

@@ -11,8 +11,13 @@ import type { ParameterSpec } from "../models/parameters/module.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
 import type { PublishedModel } from "../models/published-model.ts"
 import { fittedModel } from "../models/published-model.ts"
-import { stableDiffusion1, stableDiffusion1Scheduler } from "../models/stable-diffusion-1.ts"
-import * as xl from "../models/stable-diffusion-xl.ts"
+import { publishedStableDiffusion1, stableDiffusion1Scheduler } from "../models/stable-diffusion-1.ts"
+import {
+  publishedSdxl,
+  publishedTurbo,
+  sdxlScheduler,
+  turboScheduler,
+} from "../models/stable-diffusion-xl.ts"
 import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import type { Family } from "./family.ts"
@@ -85,7 +90,7 @@ function kindOf(file: TensorFile, runs: NonNullable<Likeness["runs"]>): Kind {
   if (runs === "stable-diffusion-1")
     return {
       family: stableDiffusion,
-      published: stableDiffusion1,
+      published: publishedStableDiffusion1,
       schedulerConfig: stableDiffusion1Scheduler,
       defaults: stableDiffusion.defaults,
       texts: [{ places: clipPlaces(file, "cond_stage_model.transformer.") }],
@@ -93,8 +98,8 @@ function kindOf(file: TensorFile, runs: NonNullable<Likeness["runs"]>): Kind {
   const turbo = isTurbo(file)
   return {
     family: stableDiffusionXl,
-    published: turbo ? xl.stableDiffusionXlTurbo : xl.stableDiffusionXl,
-    schedulerConfig: turbo ? xl.stableDiffusionXlTurboScheduler : xl.stableDiffusionXlScheduler,
+    published: turbo ? publishedTurbo : publishedSdxl,
+    schedulerConfig: turbo ? turboScheduler : sdxlScheduler,
     defaults: turbo ? { steps: 1, guidanceScale: 0 } : stableDiffusionXl.defaults,
     texts: [
       { places: clipPlaces(file, "conditioner.embedders.0.transformer.") },

@@ -1,4 +1,5 @@
 import { describe, expect, it, test } from "vitest"
+import { FormatError } from "../../src/ground/errors.ts"
 import { sameShape } from "../../src/ground/shape.ts"
 import {
   compVisAutoencoderName,
@@ -11,8 +12,9 @@ import { unetConfig } from "../../src/models/config/unet.ts"
 import { openClipPlace } from "../../src/models/open-clip-names.ts"
 import type { ParameterSpec } from "../../src/models/parameters/module.ts"
 import { fittedModel } from "../../src/models/published-model.ts"
-import { stableDiffusion1 } from "../../src/models/stable-diffusion-1.ts"
-import { stableDiffusionXl, stableDiffusionXlTurbo } from "../../src/models/stable-diffusion-xl.ts"
+import { publishedStableDiffusion1 } from "../../src/models/stable-diffusion-1.ts"
+import { publishedSdxl, publishedTurbo } from "../../src/models/stable-diffusion-xl.ts"
+import { dice } from "./dice.ts"
 import * as published from "./published-configs.ts"
 import type { OriginalName } from "./tiny-stable-diffusion.ts"
 import { specsOf, tinyStableDiffusion1, tinyStableDiffusionXl } from "./tiny-stable-diffusion.ts"
@@ -97,17 +99,17 @@ describe("configurations", () => {
   test.each([
     [
       "Stable Diffusion 1.4",
-      stableDiffusion1,
+      publishedStableDiffusion1,
       [published.sd14Unet, published.sd14Autoencoder, published.clipL],
     ],
     [
       "SDXL",
-      stableDiffusionXl,
+      publishedSdxl,
       [published.sdxlUnet, published.sdxlAutoencoder, published.clipL, published.clipBigG],
     ],
     [
       "SDXL-Turbo",
-      stableDiffusionXlTurbo,
+      publishedTurbo,
       [
         { ...published.sdxlUnet, sample_size: 64 },
         published.sdxlAutoencoder,
@@ -122,5 +124,34 @@ describe("configurations", () => {
     expect(fitted.texts.map((text) => clipTextConfig(text, ""))).toEqual(
       texts.map((text) => clipTextConfig(text, "")),
     )
+  })
+
+  test("from foreign shapes are refused or give a model's tensors, never anything else", () => {
+    const random = dice(17)
+    let refused = 0
+    for (let round = 0; round < 300; round++) {
+      // Multiples of 64 now and then, so that some go together.
+      const sizes = round % 2 === 0 ? [0, 1, 3, 9, 32, 63, 64, 1e9] : [64, 128]
+      const shapeOf = () =>
+        random.below(3) === 0 ? undefined : Array.from({ length: random.below(5) }, () => random.pick(sizes))
+      const model = random.pick([publishedStableDiffusion1, publishedSdxl])
+      const { unet, vae, texts } = fittedModel(model, {
+        unet: shapeOf,
+        vae: shapeOf,
+        texts: [shapeOf, shapeOf],
+      })
+      for (const [part, config] of Object.entries({ unet, vae, text_encoder: texts[0] }))
+        try {
+          const specs = specsOf(part, config)
+          expect(
+            specs.flatMap(({ shape }) => shape).every((count) => Number.isInteger(count) && count > 0),
+          ).toBe(true)
+        } catch (error) {
+          expect(error).toBeInstanceOf(FormatError)
+          refused++
+        }
+    }
+    expect(refused).toBeGreaterThan(50)
+    expect(refused).toBeLessThan(850)
   })
 })
