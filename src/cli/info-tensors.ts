@@ -12,7 +12,8 @@ const MAX_LINES = 60
 const parts: readonly (readonly [part: string, beginning: RegExp])[] = [
   ["unet", /^model\.diffusion_model\./],
   ["vae", /^first_stage_model\./],
-  ["text encoder", /^(cond_stage_model|conditioner)\./],
+  ["text encoder", /^(cond_stage_model|conditioner\.embedders\.0)\./],
+  ["second text encoder", /^conditioner\.embedders\.1\./],
   ["average of the unet", /^model_ema\./],
 ]
 
@@ -26,12 +27,14 @@ export function describeTensors(path: string): Promise<Description> {
 
 function describe({ path, format, bytes, metadata, tensors }: TensorFile): Description {
   const entries = [...tensors].map(([name, entry]) => ({ name, ...entry }))
-  const family = likenessOf(tensors)?.name
+  const likeness = likenessOf(tensors)
+  const runs = likeness?.runs !== undefined
+  const family = likeness?.name
   const components = partsOf(entries)
   const lines = linesOf(entries)
   const left = lines.length - MAX_LINES
   const sections = [
-    `${path}\nA ${format} file of ${formatBytes(bytes)}: ${formatCount(entries.length)} tensors, ${formatCount(numbersOf(entries))} numbers (${types(entries)})${family === undefined ? "" : `\nLooks like ${family}`}`,
+    `${path}\nA ${format} file of ${formatBytes(bytes)}: ${formatCount(entries.length)} tensors, ${formatCount(numbersOf(entries))} numbers (${types(entries)})${family === undefined ? "" : `\nLooks like ${family}${runs ? ", which limn runs" : ""}`}`,
     formatTable(Object.entries(metadata).map(([key, value]) => [key, clip(value)])),
     components.length === 0 ? "" : formatTable(rowsOf(components), [1, 3]),
     formatTable(lines.slice(0, MAX_LINES), [0]),
@@ -44,6 +47,7 @@ function describe({ path, format, bytes, metadata, tensors }: TensorFile): Descr
       path,
       bytes,
       family,
+      runs,
       parameters: numbersOf(entries),
       metadata,
       components,

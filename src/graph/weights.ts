@@ -38,7 +38,7 @@ type Rows = readonly [start: number, end: number]
 export function storedWeights(tensors: ReadonlyMap<string, StoredWeight>, source: string): Weights {
   return weightsFrom(new Set(tensors.keys()), source, (path, rows) => {
     const stored = tensors.get(path)!
-    const { dtype, shape, storage } = rows === undefined ? stored : rowsOf(stored, rows, path)
+    const { dtype, shape, storage } = rows === undefined ? stored : storedRows(stored, rows, path)
     const name = rows === undefined ? path : `${path}[${rows[0]}:${rows[1]}]`
     return cast({ op: "weight", inputs: [], attributes: { path: name, storage }, dtype, shape }, "float32")
   })
@@ -87,8 +87,15 @@ function weightsFrom(
   return folder("")
 }
 
-/** Rows lie one after the other, so that some of them are a byte range of the same file. */
-function rowsOf({ dtype, shape, storage }: StoredWeight, [start, end]: Rows, path: string): StoredWeight {
+/**
+ * Rows `start` to `end` (not included) of a stored tensor. Rows lie one after the other, so that some of them are a byte
+ * range of the same file. Throws a LimnError that names the tensor, `path`, where it has no such rows.
+ */
+export function storedRows(
+  { dtype, shape, storage }: StoredWeight,
+  [start, end]: Rows,
+  path: string,
+): StoredWeight {
   const [count, ...each] = shape
   if (start < 0 || end > count || start >= end)
     throw new LimnError(`"${path}" of ${formatShape(shape)} has no rows ${start} to ${end}.`)

@@ -50,6 +50,16 @@ export function zeros<D extends DType>(dtype: D, shape: Shape): Tensor<D> {
   return { dtype, shape, data: new arrayOf[dtype](sizeOf(shape)) }
 }
 
+/** A matrix with its rows as columns. */
+export function transposed<D extends DType>({ dtype, shape, data }: Tensor<D>): Tensor<D> {
+  const [rows, columns] = shape
+  const out = zeros(dtype, [columns, rows])
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++)
+      out.data[column * rows + row] = data[row * columns + column]
+  return out
+}
+
 const readers: { readonly [D in DType]: (data: DTypeArrays[D], i: number) => number } = {
   float64: (d, i) => d[i],
   float32: (d, i) => d[i],

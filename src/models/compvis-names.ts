@@ -31,6 +31,7 @@ export function compVisUNetName(
     .replace(/(\.resnets\.\d+)\.(\w+)/, (_, block, layer) => `${block}.${residualLayers[layer]}`)
     .replace(/^conv_in\./, "input_blocks.0.0.")
     .replace(/^time_embedding\.linear_([12])/, (_, layer) => `time_embed.${2 * (layer - 1)}`)
+    .replace(/^add_embedding\.linear_([12])/, (_, layer) => `label_emb.0.${2 * (layer - 1)}`)
     .replace(
       /^down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)/,
       (_, block, kind, layer) => `input_blocks.${1 + block * each + Number(layer)}.${branch(kind)}`,

@@ -1,6 +1,4 @@
-import type { Shape } from "../ground/shape.ts"
-
-/** Configurations of Stable Diffusion 1.4, as its folder in diffusers' layout holds them. */
+import type { PublishedModel } from "./published-model.ts"
 
 const unet = {
   _class_name: "UNet2DConditionModel",
@@ -23,7 +21,8 @@ const unet = {
   up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
 }
 
-const autoencoder = {
+/** config.json of the autoencoder, which SDXL has too, with other weights. */
+export const autoencoder = {
   _class_name: "AutoencoderKL",
   act_fn: "silu",
   block_out_channels: [128, 256, 512, 512],
@@ -38,7 +37,8 @@ const autoencoder = {
   up_block_types: Array<string>(4).fill("UpDecoderBlock2D"),
 }
 
-const textEncoder = {
+/** config.json of CLIP-L's text half, which SDXL has too. */
+export const clipL = {
   architectures: ["CLIPTextModel"],
   eos_token_id: 2,
   hidden_act: "quick_gelu",
@@ -52,6 +52,9 @@ const textEncoder = {
   vocab_size: 49408,
 }
 
+/** Stable Diffusion 1.4, as its folder in diffusers' layout holds it. */
+export const publishedStableDiffusion1: PublishedModel = { unet, vae: autoencoder, texts: [clipL] }
+
 /** scheduler_config.json of Stable Diffusion 1.4. */
 export const stableDiffusion1Scheduler = {
   _class_name: "PNDMScheduler",
@@ -63,59 +66,4 @@ export const stableDiffusion1Scheduler = {
   set_alpha_to_one: false,
   skip_prk_steps: true,
   steps_offset: 1,
-}
-
-/** Every CLIP text encoder has heads of this width. */
-const HEAD_WIDTH = 64
-
-/** The parts of a Stable Diffusion 1.x model: their config.json, before anything has read it. */
-export interface StableDiffusion1Configs {
-  readonly unet: object
-  readonly vae: object
-  readonly text: object
-}
-
-/**
- * The configurations of a model of the family, with the widths that its tensors have: distilled models are narrower.
- * What shows in no shape, such as the number of heads, is as published.
- *   shapeOf   the shape of a tensor by its name in the original files, or undefined where there is none
- */
-export function stableDiffusion1Configs(
-  shapeOf: (part: "unet" | "vae" | "text", name: string) => Shape | undefined,
-): StableDiffusion1Configs {
-  const size = (part: "unet" | "vae" | "text", name: string, axis: number, published: number) =>
-    shapeOf(part, name)?.[axis] ?? published
-  const channels = (part: "unet" | "vae", published: readonly number[], nameOf: (level: number) => string) =>
-    published.map((width, level) => size(part, nameOf(level), 0, width))
-  const hidden = size("text", "text_model.embeddings.token_embedding.weight", 1, textEncoder.hidden_size)
-  const layer = (n: number) => `text_model.encoder.layers.${n}.mlp.fc1.weight`
-  let layers = 0
-  while (shapeOf("text", layer(layers)) !== undefined) layers++
-  return {
-    unet: {
-      ...unet,
-      block_out_channels: channels(
-        "unet",
-        unet.block_out_channels,
-        (level) => `input_blocks.${1 + level * (unet.layers_per_block + 1)}.0.in_layers.2.weight`,
-      ),
-      cross_attention_dim: hidden,
-    },
-    vae: {
-      ...autoencoder,
-      block_out_channels: channels(
-        "vae",
-        autoencoder.block_out_channels,
-        (level) => `encoder.down.${level}.block.0.conv1.weight`,
-      ),
-    },
-    text: {
-      ...textEncoder,
-      hidden_size: hidden,
-      intermediate_size: size("text", layer(0), 0, textEncoder.intermediate_size),
-      num_attention_heads: hidden / HEAD_WIDTH,
-      num_hidden_layers: layers || textEncoder.num_hidden_layers,
-      projection_dim: hidden,
-    },
-  }
 }

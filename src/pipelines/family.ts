@@ -35,7 +35,7 @@ export const stableDiffusion: Family = {
 }
 
 /** SDXL (Podell et al. 2023) and SDXL-Turbo. */
-const stableDiffusionXl: Family = {
+export const stableDiffusionXl: Family = {
   title: "Stable Diffusion XL",
   textEncoders: [clip, { name: "text_encoder_2", tokenizer: "tokenizer_2" }],
   textStates: "penultimate",

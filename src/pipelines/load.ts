@@ -37,9 +37,9 @@ export interface LoadOptions
 
 /**
  * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json; or a model of the Hub by
- * its name, `org/name`, which is fetched where the cache does not have it; or, of 1.x, one file (.ckpt, .safetensors)
- * with the names of the original code. What lies at the path wins over the Hub. Headers and configurations are read and
- * checked; weights stay in their files until a run needs them.
+ * its name, `org/name`, which is fetched where the cache does not have it; or one file (.ckpt, .safetensors) with the
+ * names of the original code, which is SDXL-Turbo where its name says "turbo". What lies at the path wins over the Hub.
+ * Headers and configurations are read and checked; weights stay in their files until a run needs them.
  * Throws a UsageError where the path is none of these, a LimnError where a file is missing or cannot be fetched, the
  * model is of another family, or the device does not work, a FormatError where a file is not what it claims to be.
  */

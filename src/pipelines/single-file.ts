@@ -1,19 +1,36 @@
-import type { StoredWeight } from "../graph/weights.ts"
 import { FormatError, LimnError } from "../ground/errors.ts"
-import type { Shape } from "../ground/shape.ts"
-import { formatShape, sameShape } from "../ground/shape.ts"
-import { compVisAutoencoderName, compVisAverageName, compVisUNetName } from "../models/compvis-names.ts"
+import { formatShape } from "../ground/shape.ts"
 import { autoencoderConfig } from "../models/config/autoencoder.ts"
 import { clipTextConfig } from "../models/config/clip-text.ts"
 import { unetConfig } from "../models/config/unet.ts"
+import type { Likeness } from "../models/likeness.ts"
 import { likenessOf } from "../models/likeness.ts"
 import { autoencoderParameters } from "../models/parameters/autoencoder.ts"
 import { clipTextParameters } from "../models/parameters/clip-text.ts"
 import type { ParameterSpec } from "../models/parameters/module.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
-import { stableDiffusion1Configs, stableDiffusion1Scheduler } from "../models/stable-diffusion-1.ts"
+import type { PublishedModel } from "../models/published-model.ts"
+import { fittedModel } from "../models/published-model.ts"
+import { publishedStableDiffusion1, stableDiffusion1Scheduler } from "../models/stable-diffusion-1.ts"
+import {
+  publishedSdxl,
+  publishedTurbo,
+  sdxlScheduler,
+  turboScheduler,
+} from "../models/stable-diffusion-xl.ts"
 import type { Component } from "./component.ts"
-import { stableDiffusion } from "./family.ts"
+import type { ModelDefaults } from "./defaults.ts"
+import type { Family } from "./family.ts"
+import { stableDiffusion, stableDiffusionXl } from "./family.ts"
+import type { PartPlaces } from "./file-parts.ts"
+import {
+  autoencoderPlaces,
+  clipPlaces,
+  openClipPlaces,
+  placedShapes,
+  placedTensors,
+  unetPlaces,
+} from "./file-parts.ts"
 import type { ModelParts } from "./model.ts"
 import type { TensorFile } from "./tensor-file.ts"
 import { withTensorFile } from "./tensor-file.ts"
@@ -28,129 +45,122 @@ export interface SingleFileOptions {
   readonly ema?: boolean
 }
 
-/** What errors hold a file's tensors to. */
-const asker = {
-  name: "a Stable Diffusion 1.x model",
-  remedy: "give the folder of the model in diffusers' layout",
-}
-
 /** Whether a path is that of a checkpoint in one file, not of a folder. */
 export function namesSingleFile(path: string): boolean {
   return /\.(safetensors|ckpt|pt|pth|bin)$/i.test(path)
 }
 
 /**
- * Opens a checkpoint in one file, with the names that its first publishers gave to its tensors: safetensors, or PyTorch's
- * .ckpt. It holds weights only; configurations, scheduler and tokenizer are those published for its family.
+ * Opens a checkpoint of Stable Diffusion 1.x or SDXL in one file, with the names that its first publishers gave to its
+ * tensors: safetensors, or PyTorch's .ckpt. It holds weights only; configurations, scheduler and tokenizers are those
+ * published for its family. SDXL-Turbo has the tensors of SDXL: it is known by "turbo" in the file's name, or in the title
+ * or architecture among its metadata, and then has the sampler and the defaults of Turbo.
  * Throws a LimnError where there is no such file or it is of a family that limn does not run, a FormatError where it is
  * damaged.
  */
 export async function openSingleFile(path: string, options: SingleFileOptions = {}): Promise<ModelParts> {
-  const [components, tokenizer] = await Promise.all([
-    withTensorFile(path, (file) => openComponents(file, options)),
-    bundledTokenizer(),
-  ])
-  const { unet, vae, text } = components
+  const { unet, vae, ...opened } = await withTensorFile(path, (file) => openParts(file, options))
+  const { family, schedulerConfig, defaults } = opened
+  const texts = await Promise.all(
+    opened.texts.map(async ({ files, pad }) => ({ files, tokenizer: await bundledTokenizer({ pad }) })),
+  )
   return {
     path,
-    family: stableDiffusion,
-    texts: [{ files: text, tokenizer }],
+    family,
+    texts,
     unet,
     vae,
-    schedulerConfig: stableDiffusion1Scheduler,
-    defaults: stableDiffusion.defaults,
-    zeroNegative: stableDiffusion.zeroNegative,
+    schedulerConfig,
+    defaults,
+    zeroNegative: family.zeroNegative,
   }
 }
 
-function openComponents(
-  file: TensorFile,
-  options: SingleFileOptions,
-): Readonly<Record<"unet" | "vae" | "text", Component>> {
-  checkFamily(file)
-  const names = partNames(file, options)
-  const { unet, vae, text } = stableDiffusion1Configs(
-    (part, name) => file.tensors.get(names[part].of(name))?.shape,
-  )
-  const denoiser = unetConfig(unet, file.path)
-  const autoencoder = autoencoderConfig(vae, file.path)
-  const encoder = clipTextConfig(text, file.path)
+/** What a file does not say of the model in it, since all of its kind have it in common. */
+interface Kind {
+  readonly family: Family
+  readonly published: PublishedModel
+  readonly schedulerConfig: object
+  readonly defaults: ModelDefaults
+  /** Each text encoder, and the token that fills its rows where that is not the end. */
+  readonly texts: readonly { readonly places: PartPlaces; readonly pad?: string }[]
+}
+
+function kindOf(file: TensorFile, runs: NonNullable<Likeness["runs"]>): Kind {
+  if (runs === "stable-diffusion-1")
+    return {
+      family: stableDiffusion,
+      published: publishedStableDiffusion1,
+      schedulerConfig: stableDiffusion1Scheduler,
+      defaults: stableDiffusion.defaults,
+      texts: [{ places: clipPlaces(file, "cond_stage_model.transformer.") }],
+    }
+  const turbo = isTurbo(file)
   return {
-    unet: componentOf(file, unet, unetParameters(denoiser), {
-      ...names.unet,
-      of: (name) => names.unet.of(compVisUNetName(name, denoiser)),
-    }),
-    vae: componentOf(file, vae, autoencoderParameters(autoencoder), {
-      ...names.vae,
-      of: (name) => names.vae.of(compVisAutoencoderName(name, autoencoder)),
-    }),
-    text: componentOf(file, text, clipTextParameters(encoder), names.text),
+    family: stableDiffusionXl,
+    published: turbo ? publishedTurbo : publishedSdxl,
+    schedulerConfig: turbo ? turboScheduler : sdxlScheduler,
+    defaults: turbo ? { steps: 1, guidanceScale: 0 } : stableDiffusionXl.defaults,
+    texts: [
+      { places: clipPlaces(file, "conditioner.embedders.0.transformer.") },
+      { places: openClipPlaces("conditioner.embedders.1.model."), pad: "!" },
+    ],
   }
 }
 
-/** Throws where a file is not of the family that limn runs, and says what it looks like. */
-function checkFamily({ path, tensors }: TensorFile): void {
-  const family = likenessOf(tensors)
-  if (family?.runs) return
-  if (family !== undefined)
+function isTurbo({ path, metadata }: TensorFile): boolean {
+  const name = path.replace(/^.*[/\\]/, "")
+  return [name, metadata["modelspec.title"], metadata["modelspec.architecture"]].some((text) =>
+    /turbo/i.test(text ?? ""),
+  )
+}
+
+function openParts(file: TensorFile, options: SingleFileOptions) {
+  const { path } = file
+  const { name, runs } = checkedLikeness(file)
+  const kind = kindOf(file, runs)
+  const { published, texts } = kind
+  const places = {
+    unet: unetPlaces(file, unetConfig(published.unet, path), options),
+    vae: autoencoderPlaces(autoencoderConfig(published.vae, path)),
+    texts: texts.map((text) => text.places),
+  }
+  const { unet, vae, ...fitted } = fittedModel(published, {
+    unet: placedShapes(file, places.unet),
+    vae: placedShapes(file, places.vae),
+    texts: places.texts.map((text) => placedShapes(file, text)),
+  })
+  const asker = { name, remedy: "give the folder of the model in diffusers' layout" }
+  const part = (config: object, specs: readonly ParameterSpec[], where: PartPlaces): Component => {
+    return { path, config, tensors: placedTensors(file, specs, where), asker }
+  }
+  return {
+    ...kind,
+    unet: part(unet, unetParameters(unetConfig(unet, path)), places.unet),
+    vae: part(vae, autoencoderParameters(autoencoderConfig(vae, path)), places.vae),
+    texts: texts.map(({ places, pad }, i) => {
+      const config = fitted.texts[i]
+      return { files: part(config, clipTextParameters(clipTextConfig(config, path)), places), pad }
+    }),
+  }
+}
+
+const give = "give a Stable Diffusion 1.x or SDXL checkpoint"
+
+/** Throws where a file is of no family that limn runs, and says what it looks like. */
+function checkedLikeness({ path, tensors }: TensorFile): Likeness & Required<Pick<Likeness, "runs">> {
+  const likeness = likenessOf(tensors)
+  if (likeness !== undefined) {
+    const { runs } = likeness
+    if (runs !== undefined) return { ...likeness, runs }
     throw new LimnError(
-      `${path} looks like ${family.name}, which limn does not load as a model yet; give a Stable Diffusion 1.x checkpoint.`,
+      `${path} looks like ${likeness.name}, which limn does not load as a model yet; ${give}.`,
     )
+  }
   const first = [...tensors].slice(0, 3).map(([name, { shape }]) => `${name} ${formatShape(shape)}`)
   throw new FormatError(
     first.length === 0
-      ? `${path} holds no tensors that limn finds; give a Stable Diffusion 1.x checkpoint.`
-      : `${path} is of no family that limn knows: its ${tensors.size} tensors begin with ${first.join(", ")}; give a Stable Diffusion 1.x checkpoint.`,
+      ? `${path} holds no tensors that limn finds; ${give}.`
+      : `${path} is of no family that limn knows: its ${tensors.size} tensors begin with ${first.join(", ")}; ${give}.`,
   )
-}
-
-/** How one part's tensors are named in a file. */
-interface PartNames {
-  /** The beginning of every name, and of no name of another part. */
-  readonly prefix: string
-  /** The whole name from the one inside the part. */
-  of(name: string): string
-}
-
-function partNames({ tensors }: TensorFile, { ema = false }: SingleFileOptions) {
-  const begins = (prefix: string) => [...tensors.keys()].some((name) => name.startsWith(prefix))
-  const plain = (prefix: string): PartNames => ({ prefix, of: (name) => `${prefix}${name}` })
-  const unet = plain("model.diffusion_model.")
-  const averaged: PartNames = {
-    prefix: "model_ema.diffusion_model",
-    of: (name) => compVisAverageName(unet.of(name)),
-  }
-  const text = plain("cond_stage_model.transformer.")
-  // Some files were saved by a transformers whose text encoder was not yet half of a whole.
-  const short = begins(`${text.prefix}embeddings.`)
-  return {
-    unet: begins(averaged.prefix) && (ema || !begins(unet.prefix)) ? averaged : unet,
-    vae: plain("first_stage_model."),
-    text: short ? { ...text, of: (name: string) => text.of(name.replace(/^text_model\./, "")) } : text,
-  }
-}
-
-function componentOf(
-  file: TensorFile,
-  config: object,
-  specs: readonly ParameterSpec[],
-  { prefix, of }: PartNames,
-): Component {
-  const wanted = new Map(specs.map((spec) => [of(spec.name), spec]))
-  const tensors = new Map<string, StoredWeight>()
-  for (const name of file.tensors.keys()) {
-    const spec = wanted.get(name)
-    if (spec !== undefined) tensors.set(spec.name, inShape(file.stored(name), spec.shape))
-    // Too much for this model: it keeps its name, under which the check of the tensors finds it.
-    else if (name.startsWith(prefix)) tensors.set(name, file.stored(name))
-  }
-  return { path: file.path, config, tensors, asker }
-}
-
-/** The layers of the autoencoder's attention are 1x1 convolutions in these files, and linear in diffusers. */
-function inShape(weight: StoredWeight, shape: Shape): StoredWeight {
-  const { storage } = weight
-  if (!sameShape(weight.shape, [...shape, 1, 1])) return weight
-  if (storage.kind === "file") return { ...weight, shape }
-  return { ...weight, shape, storage: { ...storage, tensor: { ...storage.tensor, shape } } }
 }

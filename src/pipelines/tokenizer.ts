@@ -20,17 +20,22 @@ export async function openTokenizer(folder: string): Promise<Tokenizer> {
   })
 }
 
-/** How the special tokens of Stable Diffusion 1.x are looked for in a prompt. */
-const mark = (content: string) => ({ content, normalized: true })
-const specialTokens = {
-  bos_token: mark("<|startoftext|>"),
-  eos_token: mark("<|endoftext|>"),
-  unk_token: mark("<|endoftext|>"),
-  pad_token: "<|endoftext|>",
-}
+const END = "<|endoftext|>"
 
-/** The tokenizer of Stable Diffusion 1.x, which comes with limn, for checkpoints in one file, which hold none. */
-export async function bundledTokenizer(): Promise<Tokenizer> {
+/** How CLIP's special tokens are looked for in a prompt. */
+const mark = (content: string) => ({ content, normalized: true })
+
+/**
+ * CLIP's tokenizer, which comes with limn, for checkpoints in one file, which hold none.
+ *   pad   the token that fills rows: the end itself, or "!" for SDXL's second text encoder
+ */
+export async function bundledTokenizer({ pad = END } = {}): Promise<Tokenizer> {
   const merges = await readText(new URL("../../models/clip-tokenizer/merges.txt", import.meta.url))
+  const specialTokens = {
+    bos_token: mark("<|startoftext|>"),
+    eos_token: mark(END),
+    unk_token: mark(END),
+    pad_token: pad,
+  }
   return clipTokenizer({ vocab: vocabFromMerges(merges), merges, specialTokens })
 }

@@ -1,22 +1,21 @@
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { describe, expect, test } from "vitest"
-import { readSafetensorsHeader, readTensor } from "../../src/formats/safetensors.ts"
 import { build, toOnnx } from "../../src/graph/build.ts"
 import { input } from "../../src/graph/node.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
-import type { Tensor } from "../../src/ground/tensor.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
 import { unetParameters } from "../../src/models/parameters/unet.ts"
 import { unet } from "../../src/models/unet.ts"
 import { checkAllRead, componentWeights, openComponent } from "../../src/pipelines/component.ts"
-import { openByteSource } from "../../src/runtime/platform/node/index.ts"
 import { openSession } from "../../src/runtime/session.ts"
-import { relativeDifference } from "../unit/golden.ts"
+import { relativeDifference, tensorsIn } from "../unit/golden.ts"
+import { memoryNow } from "./memory.ts"
 
 /** Made by `python reference/full_unet.py FOLDER`: the U-Net of Stable Diffusion 1.4 with random weights, 3.4 GB. */
 const folder = process.env.LIMN_FULL_DIR ?? ""
-const present = existsSync(join(folder, "case-64x64.safetensors"))
+const caseFile = join(folder, "case-64x64.safetensors")
+const present = existsSync(caseFile)
 if (!present) console.log("Skipped: set LIMN_FULL_DIR to a folder that reference/full_unet.py has filled.")
 
 describe.skipIf(!present)("Stable Diffusion 1.4's U-Net at full size", () => {
@@ -24,8 +23,8 @@ describe.skipIf(!present)("Stable Diffusion 1.4's U-Net at full size", () => {
     { lowMemory: true, anonymous: 0.5 },
     { lowMemory: false, anonymous: 6 },
   ])("agrees with torch to 1e-3, lowMemory $lowMemory", async ({ lowMemory, anonymous }) => {
-    const golden = tensorsOf(join(folder, "case-64x64.safetensors"))
-    const before = anonymousGigabytes()
+    const golden = tensorsIn(caseFile)
+    const before = memoryNow().anonymous
     const component = await openComponent(folder)
     const config = unetConfig(component.config, folder)
     const specs = unetParameters(config)
@@ -51,7 +50,7 @@ describe.skipIf(!present)("Stable Diffusion 1.4's U-Net at full size", () => {
     const opened = performance.now()
     const session = await openSession(toOnnx(build({ output })), { device: "cpu", lowMemory })
     const loaded = performance.now()
-    const held = anonymousGigabytes() - before
+    const held = memoryNow().anonymous - before
     const result = await session.run({
       sample: golden.sample,
       timestep: golden.timestep,
@@ -68,19 +67,3 @@ describe.skipIf(!present)("Stable Diffusion 1.4's U-Net at full size", () => {
     expect(held).toBeLessThan(anonymous)
   })
 })
-
-function tensorsOf(path: string): Record<string, Tensor> {
-  const source = openByteSource(path)
-  try {
-    const file = readSafetensorsHeader(source)
-    return Object.fromEntries([...file.tensors.keys()].map((name) => [name, readTensor(file, name)]))
-  } finally {
-    source.close()
-  }
-}
-
-/** Memory of this process that is no file's pages. */
-function anonymousGigabytes(): number {
-  const line = readFileSync("/proc/self/status", "utf8").match(/RssAnon:\s+(\d+) kB/)
-  return Number(line?.[1]) / 2 ** 20
-}

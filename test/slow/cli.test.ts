@@ -13,7 +13,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
-import { inOneFile, tinyModel } from "../unit/tiny-stable-diffusion.ts"
+import { inOneFile, tinyModel, tinyStableDiffusionXl } from "../unit/tiny-stable-diffusion.ts"
 import { torchCheckpoint } from "../unit/torch-writer.ts"
 import type { Ended, Given, InstalledLimn } from "./processes/installed-limn.ts"
 import { installLimn, runProcess } from "./processes/installed-limn.ts"
@@ -227,7 +227,7 @@ describe("limn info", () => {
     writeFileSync(join(folder, "model.ckpt"), torchCheckpoint(inOneFile(tinyModel(1))))
     const { stdout } = await limn(["info", "model.ckpt"])
     expect(stdout).toMatch(/^model\.ckpt\nA PyTorch file of [\d.]+ MB: 9\d\d tensors, .*\(float32, int64\)\n/)
-    expect(stdout).toContain("Looks like a Stable Diffusion 1.x model\n")
+    expect(stdout).toContain("Looks like a Stable Diffusion 1.x model, which limn runs\n")
     expect(stdout).toMatch(/unet +[\d,]+ +float32 +[\d.]+ MB\nvae .*\ntext encoder /)
     expect(await json("model.ckpt")).toMatchObject({
       kind: "pytorch",
@@ -239,6 +239,15 @@ describe("limn info", () => {
       stdout: "cat-1.png\n",
       stderr: "",
     })
+  })
+
+  it("knows SDXL in one file, and that it runs", async () => {
+    const xl = inOneFile(tinyModel(1, tinyStableDiffusionXl))
+    writeFileSync(join(folder, "xl.safetensors"), Buffer.concat(encodeSafetensors(xl)))
+    const { stdout } = await limn(["info", "xl.safetensors"])
+    expect(stdout).toContain("Looks like a Stable Diffusion XL model, which limn runs\n")
+    expect(stdout).toMatch(/unet .*\nvae .*\ntext encoder .*\nsecond text encoder /)
+    expect(await json("xl.safetensors")).toMatchObject({ family: "a Stable Diffusion XL model", runs: true })
   })
 
   it("knows how a picture was made, and tells a program everything that makes it again", async () => {

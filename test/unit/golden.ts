@@ -17,7 +17,11 @@ export function goldenNames(folder: string, pattern = /^[^.]+$/): string[] {
 
 /** Every tensor of a golden file, by name. */
 export function goldenTensors(file: string): Record<string, Tensor> {
-  const path = join(goldenFolder, file)
+  return tensorsIn(join(goldenFolder, file))
+}
+
+/** Every tensor of a safetensors file, by name. */
+export function tensorsIn(path: string): Record<string, Tensor> {
   const header = readSafetensorsHeader(memorySource(path, readFileSync(path)))
   return Object.fromEntries([...header.tensors.keys()].map((name) => [name, readTensor(header, name)]))
 }

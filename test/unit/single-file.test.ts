@@ -5,74 +5,22 @@ import { afterAll, beforeAll, describe, expect, it, test } from "vitest"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
 import type { StoredWeight } from "../../src/graph/weights.ts"
 import { FormatError, LimnError, UsageError } from "../../src/ground/errors.ts"
-import { formatShape } from "../../src/ground/shape.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32, zeros } from "../../src/ground/tensor.ts"
-import {
-  compVisAutoencoderName,
-  compVisAverageName,
-  compVisUNetName,
-} from "../../src/models/compvis-names.ts"
-import { autoencoderConfig } from "../../src/models/config/autoencoder.ts"
-import { clipTextConfig } from "../../src/models/config/clip-text.ts"
-import { unetConfig } from "../../src/models/config/unet.ts"
-import { autoencoderParameters } from "../../src/models/parameters/autoencoder.ts"
-import { unetParameters } from "../../src/models/parameters/unet.ts"
-import { stableDiffusion1Configs } from "../../src/models/stable-diffusion-1.ts"
+import { compVisAverageName } from "../../src/models/compvis-names.ts"
+import { likenessOf } from "../../src/models/likeness.ts"
 import { componentWeights } from "../../src/pipelines/component.ts"
 import { load } from "../../src/pipelines/load.ts"
 import { openSingleFile } from "../../src/pipelines/single-file.ts"
-import { clipL, sd14Autoencoder, sd14Unet } from "./published-configs.ts"
-import { inOneFile, originalNames, tinyModel } from "./tiny-stable-diffusion.ts"
+import type { WholeModel } from "./tiny-stable-diffusion.ts"
+import {
+  inOneFile,
+  rounded,
+  tinyInpainting,
+  tinyModel,
+  tinyStableDiffusionXl,
+} from "./tiny-stable-diffusion.ts"
 import { pickled, torchCheckpoint, torchZip } from "./torch-writer.ts"
-
-const unet = unetConfig(sd14Unet, "unet")
-const vae = autoencoderConfig(sd14Autoencoder, "vae")
-
-describe("names of the original files", () => {
-  const theirs = new Map(originalNames.map(([name, ours]) => [ours, name]))
-
-  it("are those that diffusers' converter reads, with none left", () => {
-    const named = [
-      ...unetParameters(unet).map(
-        ({ name }) => [`unet.${name}`, `model.diffusion_model.${compVisUNetName(name, unet)}`] as const,
-      ),
-      ...autoencoderParameters(vae).map(
-        ({ name }) => [`vae.${name}`, `first_stage_model.${compVisAutoencoderName(name, vae)}`] as const,
-      ),
-    ]
-    expect(new Map(named)).toEqual(theirs)
-    expect(named).toHaveLength(934)
-  })
-
-  it("have our shapes, but for the autoencoder's attention, a convolution there", () => {
-    const shapes = new Map(originalNames.map(([, ours, shape]) => [ours, shape]))
-    const specs = [
-      ...unetParameters(unet).map(({ name, shape }) => [`unet.${name}`, shape] as const),
-      ...autoencoderParameters(vae).map(({ name, shape }) => [`vae.${name}`, shape] as const),
-    ]
-    const other = specs.filter(([name, shape]) => shapes.get(name) !== formatShape(shape))
-    expect(other.map(([name]) => name.replace(/^vae\.(en|de)coder\.mid_block\.attentions\.0\./, ""))).toEqual(
-      ["to_q", "to_k", "to_v", "to_out.0", "to_q", "to_k", "to_v", "to_out.0"].map(
-        (layer) => `${layer}.weight`,
-      ),
-    )
-    for (const [name, shape] of other) expect(shapes.get(name)).toBe(formatShape([...shape, 1, 1]))
-  })
-
-  it("of averages have no dots", () => {
-    expect(compVisAverageName("model.diffusion_model.input_blocks.0.0.weight")).toBe(
-      "model_ema.diffusion_modelinput_blocks00weight",
-    )
-  })
-})
-
-test("the configurations are those published where no tensor says otherwise", () => {
-  const configs = stableDiffusion1Configs(() => undefined)
-  expect(unetConfig(configs.unet, "")).toEqual(unet)
-  expect(autoencoderConfig(configs.vae, "")).toEqual(vae)
-  expect(clipTextConfig(configs.text, "")).toEqual(clipTextConfig(clipL, ""))
-})
 
 let folder: string
 beforeAll(() => {
@@ -109,6 +57,10 @@ function expectTensors(
   for (const [name, { shape, data }] of expected) {
     const weight = found.get(name)!
     expect(weight.shape, name).toEqual(shape)
+    if (name === "text_projection.weight") {
+      expect(bytesOf(weight).equals(Buffer.from(data.buffer, data.byteOffset, data.byteLength))).toBe(true)
+      continue
+    }
     if (weight.storage.kind !== "file") throw new Error(`${name} is not in a file`)
     const { file: path, offset, length } = weight.storage
     if (!file.has(path)) file.set(path, readFileSync(path))
@@ -122,9 +74,9 @@ describe("a checkpoint in one file", () => {
     "%s gives each part its tensors, where they lie",
     async (name) => {
       const parts = await openSingleFile(write(name, whole))
-      expectTensors(parts.unet.tensors, model.unet)
-      expectTensors(parts.vae.tensors, model.vae)
-      expectTensors(parts.texts[0].files.tensors, model.text_encoder)
+      expectTensors(parts.unet.tensors, model.parts.unet)
+      expectTensors(parts.vae.tensors, model.parts.vae)
+      expectTensors(parts.texts[0].files.tensors, model.parts.text_encoder)
       expect(parts.schedulerConfig).toMatchObject({ _class_name: "PNDMScheduler" })
       expect(parts.texts[0].tokenizer.tokenize("a cat").ids.slice(0, 4)).toEqual([49406, 320, 2368, 49407])
     },
@@ -143,7 +95,7 @@ describe("a checkpoint in one file", () => {
         ]),
     )
     const averaged = new Map(
-      [...model.unet].map(([name, t]) => [
+      [...model.parts.unet].map(([name, t]) => [
         name,
         float32(
           t.shape,
@@ -153,18 +105,21 @@ describe("a checkpoint in one file", () => {
     )
     const decay = ["model_ema.decay", float32([], [0.999])] as const
     const both = write("both.ckpt", new Map([...whole, ...averages, decay]))
-    expectTensors((await openSingleFile(both)).unet.tensors, model.unet)
+    expectTensors((await openSingleFile(both)).unet.tensors, model.parts.unet)
     expectTensors((await openSingleFile(both, { ema: true })).unet.tensors, averaged)
     const alone = write("ema.ckpt", new Map([...without(/^model\./), ...averages, decay]))
     expectTensors((await openSingleFile(alone)).unet.tensors, averaged)
-    expectTensors((await openSingleFile(write("live.ckpt", whole), { ema: true })).unet.tensors, model.unet)
+    expectTensors(
+      (await openSingleFile(write("live.ckpt", whole), { ema: true })).unet.tensors,
+      model.parts.unet,
+    )
   })
 
   it("may name the text encoder without its half", async () => {
     const short = [...whole].map(([name, t]) => [name.replace(".text_model.", "."), t] as const)
     expectTensors(
       (await openSingleFile(write("short.safetensors", new Map(short)))).texts[0].files.tensors,
-      model.text_encoder,
+      model.parts.text_encoder,
     )
   })
 
@@ -185,13 +140,102 @@ describe("a checkpoint in one file", () => {
     ])
     const { vae } = await openSingleFile(write("turned.ckpt", torchZip(pickle, Object.fromEntries(storages))))
     const name = "decoder.mid_block.attentions.0.to_q.weight"
-    const { data, shape } = model.vae.get(name)!
+    const { data, shape } = model.parts.vae.get(name)!
     const turned = vae.tensors.get(name)!
     expect(turned).toMatchObject({ shape, storage: { kind: "memory", tensor: { shape } } })
     const expected = Float32Array.from(data as Float32Array, (_, i) =>
       Number(data[(i % shape[1]) * shape[0] + Math.floor(i / shape[1])]),
     )
     expect(bytesOf(turned).equals(Buffer.from(expected.buffer))).toBe(true)
+  })
+})
+
+describe("SDXL in one file", () => {
+  let xl: WholeModel
+  beforeAll(() => {
+    xl = tinyModel(7, tinyStableDiffusionXl)
+  })
+
+  it.each(["xl.safetensors", "xl.ckpt"])("%s gives each part its tensors", async (name) => {
+    const parts = await openSingleFile(write(name, inOneFile(xl)))
+    expectTensors(parts.unet.tensors, xl.parts.unet)
+    expectTensors(parts.vae.tensors, xl.parts.vae)
+    expectTensors(parts.texts[0].files.tensors, xl.parts.text_encoder)
+    expectTensors(parts.texts[1].files.tensors, xl.parts.text_encoder_2)
+    expect(parts.schedulerConfig).toMatchObject({ _class_name: "EulerDiscreteScheduler" })
+    expect(parts).toMatchObject({ defaults: { steps: 50, guidanceScale: 5 }, zeroNegative: true })
+    const ids = parts.texts.map(({ tokenizer }) => tokenizer.tokenize("a cat").ids.slice(0, 5))
+    expect(ids).toEqual([
+      [49406, 320, 2368, 49407, 49407],
+      [49406, 320, 2368, 49407, 0],
+    ])
+  })
+
+  it("loads, with the widths that its tensors have", async () => {
+    const model = await load(write("xl.safetensors", inOneFile(xl)), { device: "cpu" })
+    expect(model).toMatchObject({
+      size: [1024, 1024],
+      unetConfig: {
+        blockOutChannels: [64, 64, 64],
+        attentionHeads: [1, 1, 1],
+        crossAttentionDim: [128, 128, 128],
+      },
+      textEncoders: [
+        { config: { numHiddenLayers: 2 } },
+        { config: { numHiddenLayers: 3, projectionDim: 48 } },
+      ],
+    })
+    await model.close()
+  })
+
+  it("is Turbo where its name or its title says so", async () => {
+    const turbo = {
+      defaults: { steps: 1, guidanceScale: 0 },
+      schedulerConfig: { _class_name: "EulerAncestralDiscreteScheduler", timestep_spacing: "trailing" },
+      unet: { config: { sample_size: 64 } },
+    }
+    const tensors = inOneFile(xl)
+    expect(await openSingleFile(write("sd_xl_Turbo_1.0.safetensors", tensors))).toMatchObject(turbo)
+    const titled = (title: string) =>
+      write("titled.safetensors", Buffer.concat(encodeSafetensors(tensors, { "modelspec.title": title })))
+    expect(await openSingleFile(titled("SDXL Turbo"))).toMatchObject(turbo)
+    expect(await openSingleFile(titled("SDXL"))).not.toMatchObject(turbo)
+  })
+
+  it("may fill in masks", () => {
+    const wider = ["model.diffusion_model.input_blocks.0.0.weight", zeros("float32", [64, 9, 3, 3])] as const
+    expect(likenessOf(new Map([...inOneFile(xl), wider]))).toMatchObject({
+      name: "a Stable Diffusion XL model for inpainting",
+      runs: "stable-diffusion-xl",
+    })
+  })
+
+  it.each([
+    ["transformer.resblocks.1.attn.in_proj_weight", [191, 64], /_proj\.weight with shape \[191, 64\] where/],
+    ["text_projection", [63, 48], "text_projection.weight with shape [63, 48] where"],
+    ["text_projection", [64, 47], "needs a pooled text 48 wide, and its text encoders give 47"],
+  ])("is refused with %s of another shape", async (name, shape, message) => {
+    const other = [`conditioner.embedders.1.model.${name}`, zeros("float32", shape)] as const
+    const loading = load(write("bad.safetensors", new Map([...inOneFile(xl), other])), { device: "cpu" })
+    await expect(loading).rejects.toThrow(FormatError)
+    await expect(loading).rejects.toThrow(message)
+  })
+})
+
+describe("half precision and masks", () => {
+  it.each(["float16", "bfloat16"] as const)("%s is read where it lies", async (dtype) => {
+    const half = rounded(model, dtype)
+    const { unet } = await openSingleFile(write("half.safetensors", inOneFile(half)))
+    expectTensors(unet.tensors, half.parts.unet)
+    expect(unet.tensors.get("conv_in.weight")).toMatchObject({ dtype })
+  })
+
+  it("nine channels are read from the tensors", async () => {
+    const loaded = await load(write("inpainting.ckpt", inOneFile(tinyModel(8, tinyInpainting))), {
+      device: "cpu",
+    })
+    expect(loaded.unetConfig.inChannels).toBe(9)
+    await loaded.close()
   })
 })
 
@@ -207,13 +251,20 @@ describe("one sentence says what is wrong with", () => {
   const input = (channels: number) =>
     ["model.diffusion_model.input_blocks.0.0.weight", zeros("float32", [32, channels, 3, 3])] as const
 
+  const xlNames = tensors(
+    "model.diffusion_model.input_blocks.1",
+    "conditioner.embedders.0.transformer.text_model.x",
+    "conditioner.embedders.1.model.logit_scale",
+    "first_stage_model.x",
+  )
+
   test.each([
     [
       "a Stable Diffusion 2.x model",
       tensors("model.diffusion_model.input_blocks.1", "cond_stage_model.model.positional_embedding"),
     ],
     [
-      "a Stable Diffusion XL model",
+      "a Stable Diffusion XL model without all of its parts",
       tensors(
         "model.diffusion_model.input_blocks.1",
         "conditioner.embedders.0.transformer.x",
@@ -227,7 +278,13 @@ describe("one sentence says what is wrong with", () => {
     ["a Stable Diffusion 3 model", tensors("model.diffusion_model.joint_blocks.0.x")],
     ["a FLUX model", tensors("double_blocks.0.img_attn.norm.key_norm.scale")],
     ["a Stable Diffusion 1.x model without its autoencoder", without(/^first_stage_model/)],
-    ["a Stable Diffusion 1.x model for inpainting", new Map([...whole, input(9)])],
+    [
+      "a Stable Diffusion 1.x model without its autoencoder",
+      new Map([...without(/^first_stage_model/), input(9)]),
+    ],
+    ["a Stable Diffusion XL model that edits pictures", new Map([...xlNames, input(8)])],
+    ["a Stable Diffusion XL model that predicts velocities", new Map([...xlNames, ...tensors("v_pred")])],
+    ["a Playground 2.5 model", new Map([...xlNames, ...tensors("edm_mean")])],
     ["a Stable Diffusion 1.x model that edits pictures", new Map([...whole, input(8)])],
     ["a LoRA for another model", tensors("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight")],
     ["a LoRA for another model", tensors("<s1>", "unet:0:down", "unet:0:up")],
@@ -318,7 +375,7 @@ describe("one sentence says what is wrong with", () => {
 
 test("position_ids and schedules are passed over", async () => {
   const { texts } = await openSingleFile(write("model.safetensors", whole))
-  const specs = [...model.text_encoder].map(([name, { shape }]) => ({
+  const specs = [...model.parts.text_encoder].map(([name, { shape }]) => ({
     name,
     shape,
     init: { kind: "constant", value: 0 } as const,
