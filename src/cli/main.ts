@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { Command, CommanderError, Option } from "commander"
 import { LimnError, messageOf, UsageError } from "../ground/errors.ts"
-import { choiceOption, numberOption, seedOption } from "./options.ts"
+import { choiceOption, listOption, numberOption, seedOption } from "./options.ts"
 
 // Commands are imported when they run: the help shows at once.
 
@@ -83,6 +83,7 @@ function program(): Command {
 function withDrawingOptions(command: Command): Command {
   return command
     .option("--model <path>", "a folder in diffusers' layout, or a checkpoint in one file (default: Inkling)")
+    .addOption(listOption("--embedding <file>", "a word learnt by textual inversion; may be repeated"))
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))

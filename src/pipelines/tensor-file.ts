@@ -1,5 +1,6 @@
 import { openByteSource } from "#platform"
 import type { ByteSource } from "../formats/byte-source.ts"
+import type { PickleValue } from "../formats/pickle.ts"
 import { locateTensor, readSafetensorsHeader } from "../formats/safetensors.ts"
 import {
   locateTorchTensor,
@@ -18,7 +19,7 @@ export interface TensorFile {
   readonly format: "safetensors" | "PyTorch"
   /** Of the whole file. */
   readonly bytes: number
-  /** Texts that safetensors files carry beside their tensors. */
+  /** Texts that the file carries beside its tensors. */
   readonly metadata: Readonly<Record<string, string>>
   readonly tensors: ReadonlyMap<string, TensorEntry>
   /**
@@ -90,5 +91,13 @@ function openTorch(source: ByteSource): TensorFile {
       )
     return { dtype, shape, storage: { kind: "memory", tensor: readTorchTensor(file, name) } }
   }
-  return { path, format: "PyTorch", bytes, metadata: {}, tensors: file.tensors, stored }
+  return { path, format: "PyTorch", bytes, metadata: textsOf(file.value), tensors: file.tensors, stored }
+}
+
+/** The texts of a dict, by their keys. */
+function textsOf(value: PickleValue): Readonly<Record<string, string>> {
+  const entries = value instanceof Map ? [...value] : []
+  return Object.fromEntries(
+    entries.filter((entry): entry is [string, string] => entry.every((part) => typeof part === "string")),
+  )
 }
