@@ -1,7 +1,15 @@
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import type { Model, PictureOptions } from "../../src/index.ts"
-import { encodePrompt, load, textToImage, withTextualInversion } from "../../src/index.ts"
+import {
+  cpuGenerator,
+  denoise,
+  encodePrompt,
+  load,
+  schedulerFromConfig,
+  textToImage,
+  withTextualInversion,
+} from "../../src/index.ts"
 import { encodeNegative } from "../../src/pipelines/prompts.ts"
 import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../unit/golden.ts"
 
@@ -40,6 +48,22 @@ describe("states of transformers, cut and weighed as the web UI does", () => {
     expect(negative.encoderHiddenStates.shape).toEqual([1, 154, 40])
     expect(negative.encoderHiddenStates.data.every((value) => value === 0)).toBe(true)
   })
+})
+
+test("a walk refuses a negative prompt of another length", async () => {
+  const model = models.get("pipeline")!
+  const [conditioning, negative] = await Promise.all([
+    encodePrompt(model, "a cat", { chunks: 2 }),
+    encodePrompt(model, ""),
+  ])
+  const scheduler = schedulerFromConfig(model.schedulerConfig)
+  scheduler.setTimesteps(1)
+  const random = cpuGenerator(1)
+  const latents = random.randn([1, 4, 8, 8])
+  const walk = denoise(model, { latents, conditioning, negative, guidanceScale: 2, scheduler, random })
+  await expect(walk.next()).rejects.toThrow(
+    "encoderHiddenStates is [1, 154, 24] for the prompts and [1, 77, 24] for the negative ones; encode both with as many chunks.",
+  )
 })
 
 describe("pictures", () => {
@@ -93,6 +117,19 @@ describe("textual inversion against diffusers' load_textual_inversion", () => {
     await one.close()
     await model.close()
     expect((await textToImage(base, { prompt: "a cat", steps: 1 })).images).toHaveLength(1)
+  })
+
+  test("reads words in half precision too", async () => {
+    const model = await load(join(goldenFolder, "pipeline/model"), { device: "cpu", precision: "fp16" })
+    const half = await withTextualInversion(
+      await withTextualInversion(model, word("cat-toy.bin")),
+      word("ink-style.pt"),
+    )
+    const { prompt } = goldenJson<{ prompt: string }>("prompts/learnt.json")
+    const { encoderHiddenStates } = await encodePrompt(half, prompt)
+    expect(relativeDifference(encoderHiddenStates, learnt.prompt_embeds)).toBeLessThan(0.01)
+    await half.close()
+    await model.close()
   })
 
   test("reads SDXL's two vectors of each word, and finds the end of the text behind it", async () => {

@@ -49,6 +49,15 @@ describe("a file of textual inversion", () => {
     ])
   })
 
+  test("is found in any case and within other words, as transformers finds it", async () => {
+    const one = await withTextualInversion(small, golden("cat-toy.bin"))
+    const { textEncoders } = await withTextualInversion(one, golden("ink-style.pt"))
+    // By CLIPTokenizer of transformers 5, with all vectors of each word.
+    expect(textEncoders[0].tokenizer.encode("a <CAT-toy>, Ink-Style inkink-styles")).toEqual([
+      320, 764, 765, 766, 267, 767, 768, 512, 330, 767, 768, 338,
+    ])
+  })
+
   test("may give SDXL's two encoders a word", async () => {
     const { textEncoders } = await withTextualInversion(large, golden("xl-word.safetensors"), { token: "Ω" })
     expect(textEncoders.map(({ learnt }) => learnt[0].vectors.shape)).toEqual([
