@@ -31,7 +31,7 @@ ROW = 75
 NEAR = 20
 BREAK = None
 
-LONG = "one red boat, two blue boats, " * 9
+LONG = "at sea, " + "one red boat, two blue boats, " * 9
 
 # name: (the prompt, its parts)
 CASES = {

@@ -10,14 +10,16 @@ Examples:
   limn "a red heart"
   limn "一颗红心" --seed 7 --out pictures/
   limn "three stars" "a cat left of an apple" --images 4
+  limn "a (red:1.3) heart, [glossy]"
   limn "a paper boat" --model ~/sd-v1-4 --scheduler "DPM++ 2M Karras"
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
 
-Words without quotes make one prompt; of several quoted prompts, each makes a
-picture. Pictures are named after their prompts and seeds and never replace
+(word:1.3), (word) and [word] weigh a word as in web tools; a bracket itself is
+written behind a backslash. Words without quotes make one prompt; of several
+quoted prompts, each makes a picture. Pictures are named after their prompts and seeds and never replace
 others; only a file that --out names is replaced.
 `
 

@@ -14,10 +14,10 @@ const BRACKET = 1.1
 const MOST_WEIGHT = 1000
 
 /** An escape, a bracket, the number that closes a round bracket, a colon, or the text up to the next of them. */
-const token = /\\[()[\]\\]|\\|[([]|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|[)\]]|[^\\()[\]:]+|:/g
+const token = /\\[()[\]\\]|\\|[([]|:\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)|[)\]]|[^\\()[\]:]+|:/g
 
 /** In no other word: Python's word boundary, which knows all letters. */
-const chunkBreak = /\s*(?<![\p{L}\p{M}\p{N}_])BREAK(?![\p{L}\p{M}\p{N}_])\s*/u
+const chunkBreak = /(?<![\p{L}\p{M}\p{N}_])BREAK(?![\p{L}\p{M}\p{N}_])/u
 
 /**
  * The weights in a prompt, as AUTOMATIC1111's web UI reads them (`parse_prompt_attention`):
@@ -48,8 +48,11 @@ export function parseWeights(prompt: string): PromptPart[][] {
     else if (found === "]" && square.length > 0) weigh(square.pop()!, 1 / BRACKET)
     else if (found.startsWith("\\")) parts.push({ text: found.slice(-1), weight: 1, section })
     else
-      for (const [i, text] of found.split(chunkBreak).entries())
-        parts.push({ text, weight: 1, section: i === 0 ? section : ++section })
+      for (const [i, text] of found.split(chunkBreak).entries()) {
+        // The spaces around a BREAK go with it.
+        if (i > 0) parts[parts.length - 1].text = parts[parts.length - 1].text.trimEnd()
+        parts.push({ text: i > 0 ? text.trimStart() : text, weight: 1, section: i > 0 ? ++section : section })
+      }
   }
   for (const start of opened.round) weigh(start, BRACKET)
   for (const start of opened.square) weigh(start, 1 / BRACKET)

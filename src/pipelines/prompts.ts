@@ -89,7 +89,7 @@ export async function encodeNegative(
 
 /** A sentence where a text that is read as it stands seems to be meant otherwise. */
 export function promptWarnings(texts: readonly string[], promptSyntax: PromptSyntax): string[] {
-  const weighted = texts.find((text) => /\([^()]+:\s*[+-]?\d*\.?\d+\s*\)/.test(text))
+  const weighted = texts.find((text) => /\([^()]+:\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*\)/.test(text))
   if (promptSyntax === "weighted" || weighted === undefined) return []
   return [`Weights are read as text in ${JSON.stringify(weighted)}; promptSyntax "weighted" would heed them.`]
 }

@@ -53,6 +53,14 @@ describe("weights in a prompt", () => {
   })
 })
 
+test("long runs take no longer than their length", () => {
+  for (const run of [" ", "1", ":", ":1", "(", "\\\\", "BREAK "]) {
+    const start = performance.now()
+    parseWeights(`(a:1${run.repeat(100_000)}x`)
+    expect(performance.now() - start).toBeLessThan(5000)
+  }
+})
+
 test("any text is a prompt: no error, finite weights, no letter lost or made up", () => {
   const { below, pick } = dice(3)
   const pieces = [
