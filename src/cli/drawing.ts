@@ -83,7 +83,10 @@ export async function drawOrders(
     progress.show({ label: "loading" })
     let model = await load(options.model ?? inkling, { device, precision })
     for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
-    if (!json && !quiet) hintAtWords(model, orders)
+    if (!json && !quiet) {
+      progress.clear()
+      hintAtWords(model, orders)
+    }
     for (const { picture = 0, ...order } of orders) {
       const { images, settings, timings, warnings } = await verb(model, {
         ...order,

@@ -17,10 +17,10 @@ Examples:
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
 
-(word:1.3), (word) and [word] weigh a word as in web tools; a bracket itself is
-written behind a backslash. Words without quotes make one prompt; of several
-quoted prompts, each makes a picture. Pictures are named after their prompts and seeds and never replace
-others; only a file that --out names is replaced.
+Words without quotes make one prompt; of several quoted prompts, each makes a
+picture. (word:1.3), (word) and [word] weigh words as in web tools; a bracket
+itself stands behind a backslash. Pictures are named after their prompts and
+seeds and never replace others; only a file that --out names is replaced.
 `
 
 /** The command line: what can be said, and which command answers. */

@@ -64,10 +64,10 @@ function tokenizerOf(vocabulary: ClipVocabulary, encodeWord: (word: string) => r
   function encode(text: string): number[] {
     const ids: number[] = []
     for (const typed of asTyped(text)) {
-      if (typeof typed === "object") ids.push(...typed)
+      if (typeof typed === "object") for (const id of typed) ids.push(id)
       else {
         for (const piece of normalised(normaliseText(typed))) {
-          if (typeof piece === "object") ids.push(...piece)
+          if (typeof piece === "object") for (const id of piece) ids.push(id)
           else for (const word of splitWords(piece)) for (const id of encodeWord(word)) ids.push(id)
         }
       }
