@@ -10,6 +10,7 @@ import { inpaint } from "../pipelines/inpaint.ts"
 import { load } from "../pipelines/load.ts"
 import type { Model } from "../pipelines/model.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
+import { withTextualInversion } from "../pipelines/textual-inversion.ts"
 import { fetchingState } from "./fetching.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
@@ -22,6 +23,8 @@ export interface DrawingOptions {
   readonly model?: string
   /** Of a model on the Hub: a branch, a tag or a commit. */
   readonly revision?: string
+  /** Paths of files of textual inversion. */
+  readonly embedding?: readonly string[]
   readonly out?: string
   readonly negative?: string
   readonly seed?: bigint
@@ -81,13 +84,18 @@ export async function drawOrders(
   }
   try {
     progress.show({ label: "loading" })
-    const model = await load(options.model ?? inkling, {
+    let model = await load(options.model ?? inkling, {
       device,
       precision,
       revision,
       signal: stop.signal,
       onProgress: (fetched) => progress.show(fetchingState(fetched)),
     })
+    for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
+    if (!json && !quiet) {
+      progress.clear()
+      hintAtWords(model, orders)
+    }
     for (const { picture = 0, ...order } of orders) {
       const { images, settings, timings, warnings } = await verb(model, {
         ...order,
@@ -143,6 +151,14 @@ export function pictureOptions(options: DrawingOptions): Omit<DrawOptions, "prom
   const { negative, steps, guidance, width, height, scheduler } = options
   const given = { negativePrompt: negative, steps, guidanceScale: guidance, width, height, scheduler }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
+}
+
+/** Says which learnt words no prompt has: their files, not the user, may have named them. */
+function hintAtWords({ textEncoders }: Model, orders: readonly Order[]): void {
+  const texts = orders.flatMap(({ prompt, negativePrompt = "" }) => [prompt, negativePrompt].flat())
+  for (const { word } of textEncoders[0].learnt)
+    if (!texts.some((text) => text.toLowerCase().includes(word.toLowerCase())))
+      process.stderr.write(`limn: No prompt has the learnt word ${word}.\n`)
 }
 
 /** A picture that was drawn and written, without its pixels. */

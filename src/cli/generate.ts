@@ -11,7 +11,8 @@ export interface GenerateOptions extends DrawingOptions {
 /** Draws every prompt as many times as asked. */
 export async function generate(words: readonly string[], options: GenerateOptions): Promise<void> {
   const prompts = await readPrompts(words)
-  const given = pictureOptions(options)
+  // Who draws from the command line comes from web tools more often than from diffusers.
+  const given = { ...pictureOptions(options), promptSyntax: "weighted" as const }
   const seeds = seedsOf(options)
   await drawOrders(
     prompts.flatMap((prompt) => seeds.map((seed) => ({ ...given, prompt, seed }))),

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { Command, CommanderError, Option } from "commander"
 import { LimnError, messageOf, UsageError } from "../ground/errors.ts"
-import { choiceOption, numberOption, seedOption } from "./options.ts"
+import { choiceOption, listOption, numberOption, seedOption } from "./options.ts"
 
 // Commands are imported when they run: the help shows at once.
 
@@ -10,6 +10,7 @@ Examples:
   limn "a red heart"
   limn "一颗红心" --seed 7 --out pictures/
   limn "three stars" "a cat left of an apple" --images 4
+  limn "a (red:1.3) heart, [glossy]"
   limn "a paper boat" --model ~/sd-v1-4 --scheduler "DPM++ 2M Karras"
   limn "a paper boat" --model CompVis/stable-diffusion-v1-4
   limn --json < prompts.txt
@@ -18,8 +19,9 @@ Examples:
   limn info red-heart-7.png
 
 Words without quotes make one prompt; of several quoted prompts, each makes a
-picture. Pictures are named after their prompts and seeds and never replace
-others; only a file that --out names is replaced.
+picture. (word:1.3), (word) and [word] weigh words as in web tools; a bracket
+itself stands behind a backslash. Pictures are named after their prompts and
+seeds and never replace others; only a file that --out names is replaced.
 `
 
 /** The command line: what can be said, and which command answers. */
@@ -85,6 +87,7 @@ function withDrawingOptions(command: Command): Command {
   return command
     .option("--model <path>", "a diffusers folder, a checkpoint, or org/name on the Hub (default: Inkling)")
     .option("--revision <name>", "a branch, tag or commit of a model on the Hub (default: main)")
+    .addOption(listOption("--embedding <file>", "a word learnt by textual inversion; may be repeated"))
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))

@@ -27,6 +27,11 @@ export function choiceOption(flags: string, words: readonly string[]): Option {
   })
 }
 
+/** An option that may be given several times: a list of texts. */
+export function listOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser((text, before: readonly string[] = []) => [...before, text])
+}
+
 function parsed(flags: string, description: string, parse: (text: string, flag: string) => unknown): Option {
   const option = new Option(flags, description)
   return option.argParser((text) => parse(text, option.long ?? flags))

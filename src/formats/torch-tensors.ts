@@ -58,6 +58,7 @@ const storageClasses: Readonly<Record<string, readonly [storedAs: string, bytes:
 const wrappers = new Set(["torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"])
 /** A tensor of a subclass: the function that makes it, the class, and the function's arguments. */
 const FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
+const PARAMETER_DICT = "torch.nn.modules.container.ParameterDict"
 const makers = new Set(["_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"])
 /** A parameter of a subclass is wrapped twice; more is a circle. */
 const MAX_WRAPPERS = 4
@@ -111,8 +112,11 @@ export function collectTensors(
 }
 
 function dictOf(value: PickleValue | undefined): ReadonlyMap<PickleValue, PickleValue> | undefined {
-  if (value instanceof Map) return value
-  return isObject(value) ? value.entries : undefined
+  // One kind of dict is a module, as in the first files of textual inversion.
+  const inModule = isObject(value) && value.name === PARAMETER_DICT && value.state instanceof Map
+  const dict = inModule ? (value.state as Map<PickleValue, PickleValue>).get("_parameters") : value
+  if (dict instanceof Map) return dict
+  return isObject(dict) ? dict.entries : undefined
 }
 
 function tensorOf(value: PickleValue, findStorage: StorageFinder, what: string): TorchTensor | undefined {

@@ -1,5 +1,5 @@
 import { constant } from "../graph/node.ts"
-import { add, gatherRows, layerNorm, linear, reshape, slice } from "../graph/ops/index.ts"
+import { add, concat, gatherRows, layerNorm, linear, reshape, slice } from "../graph/ops/index.ts"
 import type { Value } from "../graph/value.ts"
 import type { Weights } from "../graph/weights.ts"
 import { float32 } from "../ground/tensor.ts"
@@ -14,18 +14,38 @@ export interface ClipText {
   readonly lastHiddenState: Value
 }
 
+/** Words beside the vocabulary's, and where texts use them (textual inversion, Gal et al. 2022). */
+export interface LearntRows {
+  /** An embedding of each [N, D]. */
+  readonly rows: Value
+  /** What stands at each place of the texts, [B, T] int64: B T + n for learnt row n, b T + t for the word of its id. */
+  readonly places: Value
+}
+
 /**
  * CLIP's text transformer (Radford et al. 2021).   ids [B, T] int64
  * Weight names: transformers `CLIPTextModel`, under `text_model`.
  */
-export function clipText(ids: Value, weights: Weights, config: ClipTextConfig): ClipText {
+export function clipText(
+  ids: Value,
+  weights: Weights,
+  config: ClipTextConfig,
+  learnt?: LearntRows,
+): ClipText {
   const w = weights.at("text_model")
   const length = ids.shape[1]
   const embeddings = w.at("embeddings")
   const positions = slice(embeddings.at("position_embedding").get("weight"), 0, 0, length)
-  const h = add(gatherRows(embeddings.at("token_embedding").get("weight"), ids), positions)
+  const known = gatherRows(embeddings.at("token_embedding").get("weight"), ids)
+  const h = add(learnt ? withLearnt(known, learnt) : known, positions)
   const hiddenStates = clipLayers(h, w.at("encoder"), { ...config, mask: causalMask(length) })
   return { hiddenStates, lastHiddenState: normalisedState(hiddenStates.at(-1)!, weights, config) }
+}
+
+/** Learnt rows at their places among those of known words [B, T, D]. The vocabulary's table is not copied. */
+function withLearnt(known: Value, { rows, places }: LearntRows): Value {
+  const [b, t, d] = known.shape
+  return gatherRows(concat([reshape(known, [b * t, d]), rows], 0), places)
 }
 
 /** Any of the hidden states after the final normalisation, as a model reads CLIP that skips its last layers. */

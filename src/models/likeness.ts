@@ -32,7 +32,7 @@ const likenesses: readonly Likeness[] = [
   },
   { name: "a ControlNet", holds: [/^(control_model\.|controlnet_|input_hint_block\.)/] },
   { name: "an IP-Adapter", holds: [/^image_proj\./, /^ip_adapter\./] },
-  { name: "a textual inversion", holds: [/^(string_to_param\.|emb_params$|<[^>]+>$)/] },
+  { name: "a textual inversion", holds: [/^(string_to_param\.|emb_params$|clip_[lg]$|<[^>]+>$)/] },
   { name: "a Stable Diffusion XL refiner", holds: [UNET, /^conditioner\.embedders\.0\.model\./] },
   { name: "a Playground 2.5 model", holds: [UNET, /^edm_mean$/] },
   {

@@ -1,4 +1,6 @@
+import { UsageError } from "../ground/errors.ts"
 import type { RandomSource } from "../ground/random/source.ts"
+import { formatShape, sameShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import type { Scheduler } from "../schedulers/scheduler.ts"
@@ -141,6 +143,13 @@ function contextOf(walk: Walk): Conditioning {
   const { negative, conditioning } = walk
   if (negative === undefined || !isGuided(walk)) return conditioning
   return Object.fromEntries(
-    Object.entries(conditioning).map(([name, t]) => [name, joinRows([negative[name], t])]),
+    Object.entries(conditioning).map(([name, t]) => {
+      const away = negative[name]
+      if (!sameShape(away.shape, t.shape))
+        throw new UsageError(
+          `${name} is ${formatShape(t.shape)} for the prompts and ${formatShape(away.shape)} for the negative ones; encode both with as many chunks.`,
+        )
+      return [name, joinRows([away, t])]
+    }),
   )
 }

@@ -11,7 +11,7 @@ import type { Image } from "./image.ts"
 import { image, pixelsFromTensor } from "./image.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
-import { encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
+import { chunkCount, encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
 import { joinRows, repeatedRow, rowsOf } from "./rows.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
 import { pictureCount, pictureText, resolveSettings } from "./settings.ts"
@@ -77,12 +77,13 @@ export async function draw(
   scheduler.setTimesteps(settings.steps)
   signal?.throwIfAborted()
   const timings = { load: 0, encode: 0, denoise: 0, decode: 0 }
-  const { guidanceScale, guidanceRescale, eta, clipSkip } = settings
+  const { guidanceScale, guidanceRescale, eta, clipSkip, promptSyntax } = settings
   const guided = guidanceScale > 1
   const texts = [...settings.prompt, ...(guided ? settings.negativePrompt : [])]
 
+  const reading = { clipSkip, promptSyntax, chunks: chunkCount(model, texts, promptSyntax) }
   const conditioningOf = async (prompts: readonly string[], encode: typeof encodePrompt) => {
-    const encoded = await Promise.all(prompts.map((text) => encode(model, text, clipSkip)))
+    const encoded = await Promise.all(prompts.map((text) => encode(model, text, reading)))
     return conditioningRows(model, encoded, settings)
   }
   const [conditioning, negative] = await withNetwork(timings, "encode", openTextEncoders(model), () =>
@@ -142,7 +143,7 @@ export async function draw(
     settings,
     seed: settings.seed,
     timings,
-    warnings: promptWarnings(model, texts),
+    warnings: promptWarnings(texts, promptSyntax),
   }
 }
 

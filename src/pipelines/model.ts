@@ -64,7 +64,7 @@ export interface Model {
   readonly encoder: Network
   /** `latents` [1, C, h, w] -> `image` [1, 3, H, W], about [-1, 1]. */
   readonly decoder: Network
-  /** Encoded prompts by their text and what was left out, one row each. */
+  /** Encoded prompts by their text and how it was read, one row each. */
   readonly encodings: Map<string, Promise<Conditioning>>
   /** Milliseconds that `load` took. */
   readonly loadMs: number

@@ -8,6 +8,8 @@ export interface PictureSettings {
   /** What the program that made it called the model. */
   readonly model?: string
   readonly options: PictureOptions & Pick<Settings, "strength">
+  /** The words that the model had learnt by textual inversion. */
+  readonly embeddings: readonly string[]
   /** Which of the pictures of its settings it is, from 0, where one seed drew several. */
   readonly picture: number
   /** Sentences about what the file says and limn does not do. */
@@ -40,10 +42,12 @@ function fromLimn(json: string, name: string): PictureSettings {
     precision: __,
     picture = 0,
     seed,
+    embeddings = [],
     ...options
   } = settings as unknown as Settings & { picture?: number }
   const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
-  return { model, options: { ...options, seed: given }, picture, warnings: [] }
+  if (!Array.isArray(embeddings)) throw broken(name, "limn")
+  return { model, options: { ...options, seed: given }, embeddings, picture, warnings: [] }
 }
 
 /**
@@ -70,6 +74,7 @@ function fromParameters(text: string, name: string): PictureSettings {
   const skip = number("Clip skip")
   const options = withoutGaps({
     prompt: prompt.trimEnd(),
+    promptSyntax: "weighted" as const,
     negativePrompt: negative.join("\nNegative prompt: ").trimEnd(),
     steps: number("Steps"),
     guidanceScale: number("CFG scale"),
@@ -85,7 +90,10 @@ function fromParameters(text: string, name: string): PictureSettings {
         ? ("cpu" as const)
         : noiseOf(pairs.get("RNG")),
   })
-  return { ...modelOf(pairs.get("Model")), options, picture: 0, warnings }
+  // "TI hashes: "word: hash, word: hash""
+  const hashes = pairs.get("TI hashes")?.replaceAll('"', "").split(",") ?? []
+  const embeddings = hashes.map((one) => one.split(":")[0].trim())
+  return { ...modelOf(pairs.get("Model")), options, embeddings, picture: 0, warnings }
 }
 
 function noiseOf(rng: string | undefined): "cpu" | "cuda" {
@@ -129,6 +137,7 @@ function fromComfy(json: string, name: string): PictureSettings {
   const seed = given.seed ?? given.noise_seed
   const options = withoutGaps({
     prompt,
+    promptSyntax: "weighted" as const,
     negativePrompt: words("negative"),
     steps: number(given.steps),
     guidanceScale: number(given.cfg),
@@ -140,7 +149,13 @@ function fromComfy(json: string, name: string): PictureSettings {
     noise: "cpu" as const,
   })
   const model = follow(sampler, "model")?.inputs?.ckpt_name
-  return { ...modelOf(typeof model === "string" ? model : undefined), options, picture: 0, warnings }
+  return {
+    ...modelOf(typeof model === "string" ? model : undefined),
+    options,
+    embeddings: [],
+    picture: 0,
+    warnings,
+  }
 }
 
 /** What web tools call the samplers that ComfyUI names in its own way. */

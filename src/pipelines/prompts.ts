@@ -1,20 +1,31 @@
 import type { Tensor } from "../ground/tensor.ts"
-import { float32, int64 } from "../ground/tensor.ts"
-import { endPosition } from "../models/clip-text.ts"
+import { float32 } from "../ground/tensor.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
+import type { PromptChunk } from "./prompt-chunks.ts"
+import { emptyChunk, promptChunks } from "./prompt-chunks.ts"
+import type { PromptSyntax } from "./prompt-syntax.ts"
+import { promptSections } from "./prompt-syntax.ts"
 import type { TextEncoder } from "./text-encoder.ts"
+import { textFeeds } from "./text-encoder.ts"
 
-/** Encoded prompts that a model keeps; each of Stable Diffusion's takes 230 KB, each of SDXL's 630 KB. */
+/** Encoded prompts that a model keeps; each chunk of Stable Diffusion's takes 230 KB, each of SDXL's 630 KB. */
 const KEPT_ENCODINGS = 256
+
+/** How a text is read. */
+export interface ReadingOptions {
+  /** How many of the text encoders' last layers to leave out; default 0. */
+  readonly clipSkip?: number
+  /** Whether brackets weigh words; default "plain": they do not. */
+  readonly promptSyntax?: PromptSyntax
+  /** Chunks to fill up to with empty ones, since texts that are drawn together must be equally long; default 1. */
+  readonly chunks?: number
+}
 
 /** The text encoders' graphs, loaded ahead of their use, until released. */
 export async function openTextEncoders(model: Model): Promise<Pick<OpenNetwork, "release">> {
-  const opening = model.textEncoders.map(({ network, tokenizer, config }) =>
-    network.open({
-      ids: { dtype: "int64", shape: [1, tokenizer.maxLength] },
-      ...(config.projectionDim !== null && { end: { dtype: "int64", shape: [1] } }),
-    }),
+  const opening = model.textEncoders.map((encoder) =>
+    encoder.network.open(textFeeds(encoder, emptyChunk(encoder.tokenizer).ids)),
   )
   const opened = await Promise.allSettled(opening)
   const release = () => {
@@ -26,16 +37,73 @@ export async function openTextEncoders(model: Model): Promise<Pick<OpenNetwork, 
   throw failed.reason
 }
 
+/** How many chunks the longest of some texts takes. */
+export function chunkCount(
+  { textEncoders }: Model,
+  texts: readonly string[],
+  promptSyntax: PromptSyntax,
+): number {
+  const counts = texts.flatMap((text) => {
+    const sections = promptSections(text, promptSyntax)
+    return textEncoders.map(({ tokenizer }) => promptChunks(tokenizer, sections).length)
+  })
+  return Math.max(...counts)
+}
+
 /**
- * A text as the denoiser reads it, one row: `encoderHiddenStates` [1, T, D], with `clipSkip` of the last layers left
- * out, and for SDXL `textEmbeds` [1, P]. Padding is read too, as the published models were trained. Texts are encoded
+ * A text as the denoiser reads it, one row: `encoderHiddenStates` [1, N T, D], and for SDXL `textEmbeds` [1, P]. Text
+ * encoders read T tokens, so that a longer text is cut into N chunks, which are encoded apart and joined, as web tools
+ * do; `textEmbeds` are the first chunk's. Padding is read too, as the published models were trained. Texts are encoded
  * one by one and remembered.
  */
-export function encodePrompt(model: Model, text: string, clipSkip = 0): Promise<Conditioning> {
+export async function encodePrompt(
+  model: Model,
+  text: string,
+  { clipSkip = 0, promptSyntax = "plain", chunks = 1 }: ReadingOptions = {},
+): Promise<Conditioning> {
+  const own = await encodeOnce(model, text, clipSkip, promptSyntax)
+  const missing = chunks - own.encoderHiddenStates.shape[1] / model.textEncoders[0].tokenizer.maxLength
+  if (missing <= 0) return own
+  const empty = await encodeOnce(model, "", clipSkip, "plain")
+  const states = [own, ...new Array<Conditioning>(missing).fill(empty)]
+  return {
+    ...own,
+    encoderHiddenStates: joinSequences(states.map(({ encoderHiddenStates }) => encoderHiddenStates)),
+  }
+}
+
+/** A negative prompt as the denoiser reads it; for a model that was trained so, none at all is zeros. */
+export async function encodeNegative(
+  model: Model,
+  text: string,
+  options: ReadingOptions = {},
+): Promise<Conditioning> {
+  const encoded = await encodePrompt(model, text, options)
+  if (text !== "" || !model.zeroNegative) return encoded
+  const zeros = Object.entries(encoded).map(([name, { shape, data }]) => [
+    name,
+    float32(shape, new Float32Array(data.length)),
+  ])
+  return Object.fromEntries(zeros)
+}
+
+/** A sentence where a text that is read as it stands seems to be meant otherwise. */
+export function promptWarnings(texts: readonly string[], promptSyntax: PromptSyntax): string[] {
+  const weighted = texts.find((text) => /\([^()]+:\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*\)/.test(text))
+  if (promptSyntax === "weighted" || weighted === undefined) return []
+  return [`Weights are read as text in ${JSON.stringify(weighted)}; promptSyntax "weighted" would heed them.`]
+}
+
+function encodeOnce(
+  model: Model,
+  text: string,
+  clipSkip: number,
+  promptSyntax: PromptSyntax,
+): Promise<Conditioning> {
   const { encodings } = model
-  const key = `${clipSkip} ${text}`
+  const key = `${clipSkip} ${promptSyntax} ${text}`
   const known = encodings.get(key)
-  const encoding = known ?? runEncoders(model, text, clipSkip)
+  const encoding = known ?? runEncoders(model, text, clipSkip, promptSyntax)
   // Put back at the end: the first is then the one unused for the longest.
   encodings.delete(key)
   encodings.set(key, encoding)
@@ -45,52 +113,69 @@ export function encodePrompt(model: Model, text: string, clipSkip = 0): Promise<
   return encoding
 }
 
-/** A negative prompt as the denoiser reads it; for a model that was trained so, none at all is zeros. */
-export async function encodeNegative(model: Model, text: string, clipSkip = 0): Promise<Conditioning> {
-  const encoded = await encodePrompt(model, text, clipSkip)
-  if (text !== "" || !model.zeroNegative) return encoded
-  const zeros = Object.entries(encoded).map(([name, { shape, data }]) => [
-    name,
-    float32(shape, new Float32Array(data.length)),
-  ])
-  return Object.fromEntries(zeros)
-}
-
-/** A sentence for each text of which the model reads only the beginning. */
-export function promptWarnings({ textEncoders }: Model, texts: readonly string[]): string[] {
-  // All tokenizers of a model cut texts at the same place.
-  const [{ tokenizer }] = textEncoders
-  return [...new Set(texts)].flatMap((text) => {
-    const { dropped } = tokenizer.tokenize(text)
-    if (dropped === "") return []
-    return `The model reads ${tokenizer.maxLength - 2} tokens of a prompt; this was left out: ${JSON.stringify(dropped)}.`
-  })
-}
-
-async function runEncoders(model: Model, text: string, clipSkip: number): Promise<Conditioning> {
+async function runEncoders(
+  model: Model,
+  text: string,
+  clipSkip: number,
+  promptSyntax: PromptSyntax,
+): Promise<Conditioning> {
+  const sections = promptSections(text, promptSyntax)
   const states: Tensor<"float32">[] = []
   let textEmbeds: Tensor<"float32"> | undefined
+  const count = chunkCount(model, [text], promptSyntax)
   for (const encoder of model.textEncoders) {
-    const { state, pooled } = await runEncoder(encoder, text, clipSkip)
-    states.push(state)
-    textEmbeds = pooled
+    const chunks = promptChunks(encoder.tokenizer, sections)
+    // Tokenizers of one model may cut a text into more or fewer.
+    while (chunks.length < count) chunks.push(emptyChunk(encoder.tokenizer))
+    const encoded = []
+    for (const chunk of chunks) encoded.push(await runEncoder(encoder, chunk, clipSkip))
+    states.push(joinSequences(encoded.map(({ state }) => state)))
+    textEmbeds = encoded[0].pooled
   }
   return { encoderHiddenStates: joinFeatures(states), ...(textEmbeds && { textEmbeds }) }
 }
 
-async function runEncoder({ tokenizer, config, network }: TextEncoder, text: string, clipSkip: number) {
-  const { ids } = tokenizer.tokenize(text)
-  const pools = config.projectionDim !== null
-  const feeds = {
-    ids: int64([1, ids.length], ids),
-    ...(pools && { end: int64([1], [endPosition(ids, config.eosTokenId)]) }),
-  }
+async function runEncoder(encoder: TextEncoder, { ids, weights }: PromptChunk, clipSkip: number) {
+  const pools = encoder.config.projectionDim !== null
   const wanted = `state.${clipSkip}`
-  const results = await network.run(feeds, pools ? [wanted, "pooled"] : [wanted])
+  const results = await encoder.network.run(textFeeds(encoder, ids), pools ? [wanted, "pooled"] : [wanted])
   return {
-    state: results[wanted] as Tensor<"float32">,
+    state: emphasise(results[wanted] as Tensor<"float32">, weights),
     pooled: results.pooled as Tensor<"float32"> | undefined,
   }
+}
+
+/**
+ * The states z of a chunk times the weights w of its tokens, and then times what brings back their mean: AUTOMATIC1111's
+ * "original" emphasis.
+ *   z'[t] = w[t] z[t] mean(z) / mean(w z)   state [1, T, D], T weights -> [1, T, D]
+ */
+export function emphasise(state: Tensor<"float32">, weights: readonly number[]): Tensor<"float32"> {
+  if (weights.every((weight) => weight === 1)) return state
+  const { shape, data } = state
+  const weighed = data.map((value, i) => value * weights[Math.floor(i / shape[2])])
+  const ratio = sumOf(data) / sumOf(weighed)
+  return float32(shape, Number.isFinite(ratio) ? weighed.map((value) => value * ratio) : weighed)
+}
+
+function sumOf(values: Float32Array): number {
+  let sum = 0
+  for (const value of values) sum += value
+  return sum
+}
+
+/** Sequences [1, T1, D], [1, T2, D], ... one after the other: [1, T1 + T2 + ..., D]. */
+function joinSequences(states: readonly Tensor<"float32">[]): Tensor<"float32"> {
+  if (states.length === 1) return states[0]
+  const [, , width] = states[0].shape
+  const length = states.reduce((sum, { shape }) => sum + shape[1], 0)
+  const joined = new Float32Array(length * width)
+  let at = 0
+  for (const { data } of states) {
+    joined.set(data, at)
+    at += data.length
+  }
+  return float32([1, length, width], joined)
 }
 
 /** Sequences [1, T, D1], [1, T, D2], ... side by side: [1, T, D1 + D2 + ...]. */

@@ -2,6 +2,8 @@ import { UsageError } from "../ground/errors.ts"
 import { parseSeed } from "../ground/random/seed.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { Model } from "./model.ts"
+import type { PromptSyntax } from "./prompt-syntax.ts"
+import { escapeWeights } from "./prompt-syntax.ts"
 
 /** What is asked of a verb that draws, as far as it says how the pictures come out. */
 export interface PictureOptions {
@@ -40,6 +42,11 @@ export interface PictureOptions {
    * diffusers leaves out none for the negative prompt.
    */
   readonly clipSkip?: number
+  /**
+   * "weighted" reads (word:1.3), [word] and BREAK as web tools do; "plain", the default, takes every character as it
+   * stands, as diffusers does.
+   */
+  readonly promptSyntax?: PromptSyntax
 }
 
 /** Every choice made: the same settings make the same pictures. Plain data, but for seeds above 2^53. */
@@ -63,6 +70,9 @@ export interface Settings {
   /** The share of the steps that were walked, where a picture was given to start from. */
   readonly strength?: number
   readonly clipSkip: number
+  readonly promptSyntax: PromptSyntax
+  /** The words that the model had learnt by textual inversion, where there were any. */
+  readonly embeddings?: readonly string[]
   readonly device: string
   readonly precision: string
 }
@@ -79,6 +89,7 @@ export function resolveSettings(
   const prompt = typeof options.prompt === "string" ? [options.prompt] : options.prompt
   if (prompt.length === 0) throw new UsageError("There is no prompt; give at least one.")
   const [height, width] = model.size
+  const embeddings = model.textEncoders[0].learnt.map(({ word }) => word)
   const settings: Settings = {
     model: model.name,
     prompt,
@@ -95,6 +106,8 @@ export function resolveSettings(
     eta: options.eta ?? 0,
     ...(options.strength !== undefined && { strength: options.strength }),
     clipSkip: options.clipSkip ?? 0,
+    promptSyntax: options.promptSyntax ?? "plain",
+    ...(embeddings.length > 0 && { embeddings }),
     device: model.device,
     precision: model.precision,
   }
@@ -112,6 +125,10 @@ export function resolveSettings(
   if (settings.strength !== undefined) checkStrength(settings.strength, settings.steps)
   if (settings.noise !== "cpu" && settings.noise !== "cuda")
     throw new UsageError(`noise is ${JSON.stringify(settings.noise)}; choose "cpu" or "cuda".`)
+  if (settings.promptSyntax !== "plain" && settings.promptSyntax !== "weighted")
+    throw new UsageError(
+      `promptSyntax is ${JSON.stringify(settings.promptSyntax)}; choose "plain" or "weighted".`,
+    )
   checkSeeds(settings)
   return settings
 }
@@ -156,9 +173,11 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     ...(noise === "cuda" ? ["RNG: NV"] : []),
     "Version: limn",
   ]
-  const negative = negativePrompt === "" ? [] : [`Negative prompt: ${negativePrompt}`]
+  // What weighs nothing here must not weigh in a web tool.
+  const shown = (text: string) => (settings.promptSyntax === "plain" ? escapeWeights(text) : text)
+  const negative = negativePrompt === "" ? [] : [`Negative prompt: ${shown(negativePrompt)}`]
   return {
-    parameters: [prompt, ...negative, facts.join(", ")].join("\n"),
+    parameters: [shown(prompt), ...negative, facts.join(", ")].join("\n"),
     limn: JSON.stringify(own, (_, value) => (typeof value === "bigint" ? String(value) : value)),
   }
 }

@@ -1,5 +1,6 @@
 import { openByteSource } from "#platform"
 import type { ByteSource } from "../formats/byte-source.ts"
+import type { PickleValue } from "../formats/pickle.ts"
 import { locateTensor, readSafetensorsHeader, readTensor } from "../formats/safetensors.ts"
 import {
   locateTorchTensor,
@@ -19,7 +20,7 @@ export interface TensorFile {
   readonly format: "safetensors" | "PyTorch"
   /** Of the whole file. */
   readonly bytes: number
-  /** Texts that safetensors files carry beside their tensors. */
+  /** Texts that the file carries beside its tensors. */
   readonly metadata: Readonly<Record<string, string>>
   readonly tensors: ReadonlyMap<string, TensorEntry>
   /**
@@ -105,9 +106,17 @@ function openTorch(source: ByteSource): TensorFile {
     path,
     format: "PyTorch",
     bytes,
-    metadata: {},
+    metadata: textsOf(file.value),
     tensors: file.tensors,
     stored,
     read: (name) => readTorchTensor(file, name),
   }
+}
+
+/** The texts of a dict, by their keys. */
+function textsOf(value: PickleValue): Readonly<Record<string, string>> {
+  const entries = value instanceof Map ? [...value] : []
+  return Object.fromEntries(
+    entries.filter((entry): entry is [string, string] => entry.every((part) => typeof part === "string")),
+  )
 }

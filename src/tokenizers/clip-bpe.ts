@@ -18,8 +18,16 @@ export interface Tokenizer {
   encode(text: string): number[]
   /** One row of the text encoder's input: bos, the ids that fit, eos, padding. */
   tokenize(text: string): TokenRow
+  /** The row around at most `maxLength` - 2 ids of one's own: exactly `maxLength` ids. */
+  row(ids: readonly number[]): number[]
   /** The text that ids stand for: lower case, one space after each word, bytes that are no UTF-8 as U+FFFD. */
   decode(ids: readonly number[]): string
+  /**
+   * The same tokenizer with one more word, found wherever it stands in a text, in any case, and read as `count` ids from
+   * `id` on: a word that textual inversion has learnt. Each of the later ids also has a word of its own, `word_1` and so
+   * on (diffusers `load_textual_inversion`). Throws a UsageError for a word that is empty or that it already has.
+   */
+  extend(word: string, id: number, count: number): Tokenizer
 }
 
 /** What `tokenize` returns. */
@@ -42,8 +50,11 @@ export interface TokenRow {
  */
 export function clipTokenizer(files: ClipTokenizerFiles): Tokenizer {
   const vocabulary = readClipVocabulary(files)
+  return tokenizerOf(vocabulary, wordEncoder(vocabulary))
+}
+
+function tokenizerOf(vocabulary: ClipVocabulary, encodeWord: (word: string) => readonly number[]): Tokenizer {
   const { added, bos, eos, pad, maxLength } = vocabulary
-  const encodeWord = wordEncoder(vocabulary)
   const asTyped = finder(added.filter((token) => !token.normalized))
   const normalised = finder(added.filter((token) => token.normalized))
   const tokenOf = new Map<number, string>()
@@ -53,10 +64,10 @@ export function clipTokenizer(files: ClipTokenizerFiles): Tokenizer {
   function encode(text: string): number[] {
     const ids: number[] = []
     for (const typed of asTyped(text)) {
-      if (typeof typed === "number") ids.push(typed)
+      if (typeof typed === "object") for (const id of typed) ids.push(id)
       else {
         for (const piece of normalised(normaliseText(typed))) {
-          if (typeof piece === "number") ids.push(piece)
+          if (typeof piece === "object") for (const id of piece) ids.push(id)
           else for (const word of splitWords(piece)) for (const id of encodeWord(word)) ids.push(id)
         }
       }
@@ -73,6 +84,12 @@ export function clipTokenizer(files: ClipTokenizerFiles): Tokenizer {
     return textOfTokens(tokens)
   }
 
+  function row(ids: readonly number[]): number[] {
+    const whole = [bos, ...ids, eos]
+    while (whole.length < maxLength) whole.push(pad)
+    return whole
+  }
+
   return {
     maxLength,
     vocabSize: [...tokenOf.keys()].reduce((highest, id) => Math.max(highest, id), 0) + 1,
@@ -81,23 +98,43 @@ export function clipTokenizer(files: ClipTokenizerFiles): Tokenizer {
     tokenize(text) {
       const all = encode(text)
       const fitting = all.slice(0, maxLength - 2)
-      const ids = [bos, ...fitting, eos]
-      const length = ids.length
-      while (ids.length < maxLength) ids.push(pad)
-      return { ids, length, dropped: decode(all.slice(fitting.length)) }
+      return {
+        ids: row(fitting),
+        length: fitting.length + 2,
+        dropped: decode(all.slice(fitting.length)),
+      }
+    },
+    row,
+    extend(word, id, count) {
+      if (word.trim() === "") throw new UsageError("A word without letters is found nowhere; give another.")
+      const words = Array.from({ length: count }, (_, k) => (k === 0 ? word : `${word}_${k}`))
+      const more = words.map((one, k) => ({
+        id: id + k,
+        count: k === 0 ? count : 1,
+        text: normaliseText(one),
+        normalized: true,
+      }))
+      const taken = more.find(({ text }) => added.some((token) => token.text === text))
+      if (taken !== undefined)
+        throw new UsageError(
+          `The tokenizer already has the word ${JSON.stringify(taken.text)}; give this one another.`,
+        )
+      return tokenizerOf({ ...vocabulary, added: [...added, ...more] }, encodeWord)
     },
   }
 }
 
 /** Cuts a text at added tokens, the longest where several begin at one place: their ids, and the text between. */
-function finder(tokens: readonly AddedToken[]): (text: string) => (number | string)[] {
+function finder(tokens: readonly AddedToken[]): (text: string) => (readonly number[] | string)[] {
   if (tokens.length === 0) return (text) => [text]
-  const idOf = new Map(tokens.map(({ text, id }) => [text, id]))
-  const alternatives = [...idOf.keys()]
+  const idsOf = new Map(
+    tokens.map(({ text, id, count = 1 }) => [text, Array.from({ length: count }, (_, k) => id + k)]),
+  )
+  const alternatives = [...idsOf.keys()]
     .sort((a, b) => b.length - a.length)
     .map((text) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"))
   const pattern = new RegExp(`(${alternatives.join("|")})`, "u")
-  return (text) => text.split(pattern).map((piece, index) => (index % 2 === 1 ? idOf.get(piece)! : piece))
+  return (text) => text.split(pattern).map((piece, index) => (index % 2 === 1 ? idsOf.get(piece)! : piece))
 }
 
 // Prompts repeat few words, but a server sees many prompts: both bounds keep the cache small. 10,000 words is the

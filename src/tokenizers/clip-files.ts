@@ -17,6 +17,8 @@ export interface ClipTokenizerFiles {
 /** A token found in the prompt as it stands, before any word is cut. */
 export interface AddedToken {
   readonly id: number
+  /** How many ids it stands for, counted up from `id`; 1 where nothing is said. */
+  readonly count?: number
   /** What is looked for, and what it decodes to. */
   readonly text: string
   /** Looked for in the normalised text; otherwise in the text as typed. */

@@ -13,7 +13,10 @@ export interface CaptionIds {
 }
 
 /** Tokenizes every caption of a dataset, padded as the text encoder reads them. */
-export function tokenizeCaptions(images: CaptionedImages, tokenizer: Tokenizer): CaptionIds {
+export function tokenizeCaptions(
+  images: CaptionedImages,
+  tokenizer: Pick<Tokenizer, "maxLength" | "tokenize">,
+): CaptionIds {
   const numbers = new Map([["", 0]])
   const ofPictures = images.captions.map((texts) =>
     texts.map((text) => {

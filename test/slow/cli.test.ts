@@ -12,6 +12,7 @@ import {
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { readPngText } from "../../src/formats/png-text.ts"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
 import { inOneFile, tinyModel, tinyStableDiffusionXl } from "../unit/tiny-stable-diffusion.ts"
 import { torchCheckpoint } from "../unit/torch-writer.ts"
@@ -100,9 +101,28 @@ describe("limn draws", () => {
     expect(readdirSync(folder)).toEqual(["cat-1.png"])
   })
 
-  it("and warns of a prompt that the model cannot read to its end", async () => {
-    const ended = await draw(["word ".repeat(200), "--seed", "1"])
-    expect(ended).toMatchObject({ code: 0, stderr: expect.stringMatching(/^limn: .*left out.*\n$/) })
+  it("prompts of any length, with weights", async () => {
+    const words = "word ".repeat(200)
+    for (const prompt of [`${words}(red:1.3)`, `${words}red`, `${words}\\(red:1.3\\)`])
+      expect(await draw([prompt, "--seed", "1"])).toMatchObject({ code: 0, stderr: "" })
+    const pictures = readdirSync(folder).map((name) => readPngText(readFileSync(join(folder, name))).limn)
+    expect(pictures.map((text) => JSON.parse(text).promptSyntax)).toEqual(Array(3).fill("weighted"))
+  })
+
+  it("with words of textual inversion, and says which are in no prompt", async () => {
+    const words = ["cat-toy.bin", "ink-style.pt"].flatMap((name) => [
+      "--embedding",
+      join(import.meta.dirname, "../golden/prompts", name),
+    ])
+    expect(await draw(["a <cat-toy>", "--seed", "1", ...words])).toEqual({
+      code: 0,
+      stdout: "cat-toy-1.png\n",
+      stderr: "limn: No prompt has the learnt word ink-style.\n",
+    })
+    const again = await limn(["again", "cat-toy-1.png", "--model", tiny, "--device", "cpu"])
+    expect(again.stderr).toBe(
+      "limn: cat-toy-1.png was drawn with learnt words (<cat-toy>, ink-style); give their files with --embedding.\n",
+    )
   })
 })
 

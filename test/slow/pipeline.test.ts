@@ -100,11 +100,11 @@ describe("textToImage against diffusers' StableDiffusionXLPipeline", () => {
   loaded(join(goldenFolder, "pipeline-xl/model"))
   test.each(goldenJson<Case[]>("pipeline-xl/cases.json"))("$name", async (given) => {
     const golden = goldenTensors(`pipeline-xl/${given.name}.safetensors`)
-    const positive = await encodePrompt(model, given.prompt, given.clipSkip)
+    const positive = await encodePrompt(model, given.prompt, given)
     expect(relativeDifference(positive.encoderHiddenStates, golden.prompt_embeds)).toBeLessThan(1e-5)
     expect(relativeDifference(positive.textEmbeds, golden.pooled_prompt_embeds)).toBeLessThan(1e-5)
     if (golden.negative_prompt_embeds) {
-      const negative = await encodeNegative(model, given.negativePrompt ?? "", given.clipSkip)
+      const negative = await encodeNegative(model, given.negativePrompt ?? "", given)
       const expected = [golden.negative_prompt_embeds, golden.negative_pooled_prompt_embeds]
       // Where nothing was said, the reference is zeros.
       for (const [i, one] of [negative.encoderHiddenStates, negative.textEmbeds].entries())

@@ -18,6 +18,7 @@ test("limn's own JSON comes back, seeds above 2^53 whole", () => {
   expect(readPictureSettings({ limn, parameters: "x\nSteps: 1" })).toEqual({
     model: "inkling",
     options: { prompt: "a red heart", negativePrompt: "", seed: 2n ** 64n - 1n, steps: 20 },
+    embeddings: [],
     picture: 2,
     warnings: [],
   })
@@ -26,12 +27,13 @@ test("limn's own JSON comes back, seeds above 2^53 whole", () => {
 describe("A1111's parameters", () => {
   test("are read with their prompt's own lines, commas and colons", () => {
     const text =
-      'masterpiece, (a cat:1.2)\nsecond line, Size: large\nNegative prompt: blurry, bad: yes\nSteps: 28, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 123456789, Size: 512x768, Model hash: abc, Model: v1-4, Clip skip: 2, Lora hashes: "a: 1, b: 2", Version: v1.9.0'
+      'masterpiece, (a cat:1.2)\nsecond line, Size: large\nNegative prompt: blurry, bad: yes\nSteps: 28, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 123456789, Size: 512x768, Model hash: abc, Model: v1-4, Clip skip: 2, Lora hashes: "a: 1, b: 2", TI hashes: "EasyNegative: c7, bad-hands-5: aa", Version: v1.9.0'
     expect(parameters(text)).toEqual({
       model: "v1-4",
       options: {
         prompt: "masterpiece, (a cat:1.2)\nsecond line, Size: large",
         negativePrompt: "blurry, bad: yes",
+        promptSyntax: "weighted",
         steps: 28,
         guidanceScale: 6.5,
         seed: 123456789,
@@ -41,6 +43,7 @@ describe("A1111's parameters", () => {
         clipSkip: 1,
         noise: "cuda",
       },
+      embeddings: ["EasyNegative", "bad-hands-5"],
       picture: 0,
       warnings: [],
     })
@@ -97,6 +100,7 @@ describe("ComfyUI's graph", () => {
       options: {
         prompt: "a lighthouse",
         negativePrompt: "fog",
+        promptSyntax: "weighted",
         steps: 25,
         guidanceScale: 8,
         seed: 42,
@@ -105,6 +109,7 @@ describe("ComfyUI's graph", () => {
         scheduler: "DPM++ 2M Karras",
         noise: "cpu",
       },
+      embeddings: [],
       picture: 0,
       warnings: [],
     })
@@ -122,6 +127,7 @@ test.each([
   [{}, "x.png does not say how it was made"],
   [{ Comment: "hello" }, "x.png does not say how it was made"],
   [{ limn: "{" }, 'under "limn" are not what limn can read'],
+  [{ limn: '{"prompt":"a","seed":1,"embeddings":3}' }, 'under "limn" are not'],
   [{ limn: "3" }, 'under "limn" are not'],
   [{ parameters: "a cat" }, 'under "parameters" are not'],
   [{ parameters: "a cat\nSteps: 5, Seed: -1" }, "its seed is -1, which is none"],

@@ -291,6 +291,7 @@ describe("one sentence says what is wrong with", () => {
     ["a ControlNet", tensors("control_model.time_embed.0.weight")],
     ["an IP-Adapter", tensors("image_proj.latents", "ip_adapter.1.to_k_ip.weight")],
     ["a textual inversion", tensors("<cat-toy>")],
+    ["a textual inversion", tensors("clip_l", "clip_g")],
     [
       "a U-Net without the rest of its model",
       tensors("down_blocks.0.attentions.0.transformer_blocks.0.norm1.weight"),
