@@ -49,6 +49,8 @@ const schema = z.discriminatedUnion(
       ...common,
       /** Share of captions replaced by the empty one, which guidance needs. */
       conditionDropout: share.default(0.1),
+      /** Above 1, noisier steps come up more often; 1 draws all alike. */
+      timestepShift: positiveNumber.default(1),
     }),
   ],
   { error: 'limn learns "autoencoder", "towers" or "denoiser"' },

@@ -19,11 +19,23 @@ export interface DenoisingData {
   readonly prediction: "epsilon" | "v_prediction"
 }
 
+/** How samples are drawn. */
+export interface DenoisingOptions {
+  readonly batchSize: number
+  /** Share of captions replaced by the empty one, which guidance needs. */
+  readonly conditionDropout: number
+  /**
+   * Above 1, noisier steps come up more often: u in [0, 1) becomes s u / (1 + (s - 1) u) (Esser et al. 2024, equation
+   * 23); 1 (the default) draws all steps alike.
+   */
+  readonly timestepShift?: number
+}
+
 /** Noise is added to latents at a random step and the UNet is told the text (Ho et al. 2020, Rombach et al. 2022). */
 export function denoising(
   { latents, captions, states, alphasCumprod, prediction }: DenoisingData,
   config: UNetConfig,
-  { batchSize, conditionDropout }: { readonly batchSize: number; readonly conditionDropout: number },
+  { batchSize, conditionDropout, timestepShift = 1 }: DenoisingOptions,
 ): Objective {
   const [count, ...each] = latents.shape
   const size = each.reduce((n, d) => n * d, 1)
@@ -42,7 +54,9 @@ export function denoising(
     },
     async batch(random) {
       const chosen = random.randint(0, count, [batchSize]).data
-      const steps = random.randint(0, alphasCumprod.length, [batchSize]).data
+      const steps = Array.from(random.rand([batchSize]).data, (u) =>
+        Math.floor((alphasCumprod.length * timestepShift * u) / (1 + (timestepShift - 1) * u)),
+      )
       const dropped = random.rand([batchSize]).data
       const clean = new Float32Array(batchSize * size)
       const told: number[] = []
@@ -52,7 +66,7 @@ export function denoising(
         const drawn = captions.draw(i, random)
         told.push(dropped[n] < conditionDropout ? 0 : drawn)
       }
-      const kept = Array.from(steps, (t) => alphasCumprod[Number(t)])
+      const kept = steps.map((t) => alphasCumprod[t])
       return {
         clean: float32(shape, clean),
         noise: random.randn(shape),
@@ -61,7 +75,7 @@ export function denoising(
           [batchSize],
           kept.map((a) => Math.sqrt(1 - a)),
         ),
-        timestep: float32([batchSize], Array.from(steps, Number)),
+        timestep: float32([batchSize], steps),
         text: await states.of(told),
       }
     },
