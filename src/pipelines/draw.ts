@@ -9,6 +9,7 @@ import type { DenoiseOptions, DenoiseStep } from "./denoise.ts"
 import { denoise, openDenoiser } from "./denoise.ts"
 import type { Image } from "./image.ts"
 import { image, pixelsFromTensor } from "./image.ts"
+import { loraWarnings } from "./lora.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import { encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
@@ -142,7 +143,7 @@ export async function draw(
     settings,
     seed: settings.seed,
     timings,
-    warnings: promptWarnings(model, texts),
+    warnings: [...promptWarnings(model, texts), ...loraWarnings(model, texts)],
   }
 }
 

@@ -14,6 +14,7 @@ import { chooseDevice } from "../runtime/device.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
 import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights } from "./component.ts"
+import { withLoras } from "./lora.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
@@ -92,7 +93,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, encoder, decoder]
   const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
-  return {
+  const model: Model = {
     path: source,
     device,
     precision,
@@ -109,11 +110,14 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     encoder,
     decoder,
     encodings: new Map(),
+    loras: [],
     loadMs: performance.now() - start,
+    with: (...loras) => withLoras(model, loras),
     async close() {
       await Promise.all(networks.map((part) => part.close()))
     },
   }
+  return model
 }
 
 async function modelFile(path: string): Promise<string> {

@@ -63,6 +63,8 @@ export interface Settings {
   /** The share of the steps that were walked, where a picture was given to start from. */
   readonly strength?: number
   readonly clipSkip: number
+  /** What the model was given beside its checkpoint, where it was. */
+  readonly loras?: readonly { readonly name: string; readonly scale: number }[]
   readonly device: string
   readonly precision: string
 }
@@ -95,6 +97,7 @@ export function resolveSettings(
     eta: options.eta ?? 0,
     ...(options.strength !== undefined && { strength: options.strength }),
     clipSkip: options.clipSkip ?? 0,
+    ...(model.loras.length > 0 && { loras: model.loras.map(({ name, scale }) => ({ name, scale })) }),
     device: model.device,
     precision: model.precision,
   }
@@ -157,8 +160,10 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     "Version: limn",
   ]
   const negative = negativePrompt === "" ? [] : [`Negative prompt: ${negativePrompt}`]
+  // Web tools are given LoRAs in the prompt.
+  const tags = (settings.loras ?? []).map(({ name, scale }) => ` <lora:${name}:${scale}>`)
   return {
-    parameters: [prompt, ...negative, facts.join(", ")].join("\n"),
+    parameters: [[prompt, ...tags].join(""), ...negative, facts.join(", ")].join("\n"),
     limn: JSON.stringify(own, (_, value) => (typeof value === "bigint" ? String(value) : value)),
   }
 }

@@ -1,6 +1,6 @@
 import { openByteSource } from "#platform"
 import type { ByteSource } from "../formats/byte-source.ts"
-import { locateTensor, readSafetensorsHeader } from "../formats/safetensors.ts"
+import { locateTensor, readSafetensorsHeader, readTensor } from "../formats/safetensors.ts"
 import {
   locateTorchTensor,
   looksLikeTorch,
@@ -11,6 +11,7 @@ import type { StoredWeight } from "../graph/weights.ts"
 import type { DType } from "../ground/dtype.ts"
 import { FormatError } from "../ground/errors.ts"
 import type { Shape } from "../ground/shape.ts"
+import type { Tensor } from "../ground/tensor.ts"
 
 /** A file of tensors, of either format, of which no tensor has been read. */
 export interface TensorFile {
@@ -27,6 +28,8 @@ export interface TensorFile {
    * memory than the file.
    */
   stored(name: string): StoredWeight
+  /** Reads one tensor, while the file is open. Throws as `stored` does. */
+  read(name: string): Tensor
 }
 
 /** What a file says of one tensor. */
@@ -72,7 +75,8 @@ function openTensors(source: ByteSource): TensorFile {
     const { dtype, shape, offset, length } = locateTensor(file, name)
     return { dtype, shape, storage: { kind: "file", file: path, offset, length } }
   }
-  return { path, format: "safetensors", bytes, metadata: file.metadata, tensors: file.tensors, stored }
+  const read = (name: string) => readTensor(file, name)
+  return { path, format: "safetensors", bytes, metadata: file.metadata, tensors: file.tensors, stored, read }
 }
 
 function openTorch(source: ByteSource): TensorFile {
@@ -90,5 +94,6 @@ function openTorch(source: ByteSource): TensorFile {
       )
     return { dtype, shape, storage: { kind: "memory", tensor: readTorchTensor(file, name) } }
   }
-  return { path, format: "PyTorch", bytes, metadata: {}, tensors: file.tensors, stored }
+  const read = (name: string) => readTorchTensor(file, name)
+  return { path, format: "PyTorch", bytes, metadata: {}, tensors: file.tensors, stored, read }
 }
