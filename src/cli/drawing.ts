@@ -8,6 +8,7 @@ import type { Image } from "../pipelines/image.ts"
 import { imageToImage } from "../pipelines/image-to-image.ts"
 import { inpaint } from "../pipelines/inpaint.ts"
 import { load } from "../pipelines/load.ts"
+import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
 import { formatDuration } from "./format.ts"
@@ -32,10 +33,18 @@ export interface DrawingOptions {
   /** Path of a picture that is white where to draw. */
   readonly mask?: string
   readonly strength?: number
+  /** In order; a scale that is not said is 1. */
+  readonly lora?: readonly GivenLora[]
   readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
   readonly precision?: "auto" | "fp32" | "fp16"
   readonly json?: boolean
   readonly quiet?: boolean
+}
+
+/** A LoRA's file, and how much of it. */
+export interface GivenLora {
+  readonly path: string
+  readonly scale?: number
 }
 
 /** One picture to draw. */
@@ -78,7 +87,9 @@ export async function drawOrders(
   }
   try {
     progress.show({ label: "loading" })
-    const model = await load(options.model ?? inkling, { device, precision })
+    const checkpoint = await load(options.model ?? inkling, { device, precision })
+    const loras = (options.lora ?? []).map(({ path, scale }) => lora(path, { scale }))
+    const model = loras.length === 0 ? checkpoint : await checkpoint.with(...loras)
     for (const { picture = 0, ...order } of orders) {
       const { images, settings, timings, warnings } = await verb(model, {
         ...order,

@@ -1,5 +1,6 @@
 import { formatShape, sizeOf } from "../ground/shape.ts"
 import { likenessOf } from "../models/likeness.ts"
+import { formatLoraSummary, summarizeLora } from "../models/lora-summary.ts"
 import type { TensorEntry, TensorFile } from "../pipelines/tensor-file.ts"
 import { withTensorFile } from "../pipelines/tensor-file.ts"
 import type { Description } from "./description.ts"
@@ -26,7 +27,8 @@ export function describeTensors(path: string): Promise<Description> {
 
 function describe({ path, format, bytes, metadata, tensors }: TensorFile): Description {
   const entries = [...tensors].map(([name, entry]) => ({ name, ...entry }))
-  const family = likenessOf(tensors)?.name
+  const lora = summarizeLora(tensors)
+  const family = lora === undefined ? likenessOf(tensors)?.name : formatLoraSummary(lora)
   const components = partsOf(entries)
   const lines = linesOf(entries)
   const left = lines.length - MAX_LINES
@@ -44,6 +46,7 @@ function describe({ path, format, bytes, metadata, tensors }: TensorFile): Descr
       path,
       bytes,
       family,
+      lora,
       parameters: numbersOf(entries),
       metadata,
       components,

@@ -1,6 +1,7 @@
 import { Option } from "commander"
 import { UsageError } from "../ground/errors.ts"
 import { parseSeed } from "../ground/random/seed.ts"
+import type { GivenLora } from "./drawing.ts"
 
 /** An option whose value is a number. Which numbers make sense is for the command to say. */
 export function numberOption(flags: string, description: string): Option {
@@ -24,6 +25,15 @@ export function choiceOption(flags: string, words: readonly string[]): Option {
   return parsed(flags, `${words.join(", ")} (default: ${words[0]})`, (text, flag) => {
     if (!words.includes(text)) throw wrong(flag, text, `choose one of ${words.join(", ")}`)
     return text
+  })
+}
+
+/** An option that may be given several times: a file, and behind a colon how much of it. */
+export function loraOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser((text: string, before: readonly GivenLora[] = []) => {
+    const [, path, scale] = /^(.*?)(?::([-+]?[\d.]+))?$/s.exec(text)!
+    if (path === "") throw wrong("--lora", text, "give a file, as in ink.safetensors:0.8")
+    return [...before, scale === undefined ? { path } : { path, scale: Number(scale) }]
   })
 }
 

@@ -1,6 +1,6 @@
 import { FormatError } from "../ground/errors.ts"
 import type { Shape } from "../ground/shape.ts"
-import { sizeOf } from "../ground/shape.ts"
+import { sameShape } from "../ground/shape.ts"
 import type { LoraKey, LoraPart } from "./lora-names.ts"
 
 /** A file of the first trainer of LoRAs for pictures (cloneofsimo's), as far as its names are read. */
@@ -21,6 +21,12 @@ const classes: Readonly<Record<string, RegExp>> = {
   CLIPAttention: /\.self_attn\./,
 }
 
+/** Reads a name that numbers its layer: the number stands for the layer. Undefined for any other name. */
+export function parseNumberedKey(name: string): LoraKey | undefined {
+  const [, part, layer, role] = numbered.exec(name) ?? []
+  return role === undefined ? undefined : { part: part as LoraPart["name"], layer, role }
+}
+
 /** Whether a file's layers are numbered, not named. */
 export function isNumbered(tensors: ReadonlyMap<string, unknown>): boolean {
   return [...tensors.keys()].some((name) => numbered.test(name))
@@ -37,29 +43,26 @@ export function numberedKeys(
 ): ReadonlyMap<string, LoraKey> {
   const keys = new Map<string, LoraKey>()
   for (const part of parts) {
-    const names = [...tensors.keys()].filter((name) => numbered.exec(name)?.[1] === part.name)
-    if (names.length === 0) continue
+    const found = [...tensors].flatMap(([name, { shape }]) => {
+      const key = parseNumberedKey(name)
+      return key?.part === part.name ? [{ name, shape, key }] : []
+    })
+    if (found.length === 0) continue
     const inside = classesOf(path, metadata[part.name])
     const today = [...part.layers.keys()].filter((layer) => inside.some((pattern) => pattern.test(layer)))
     const fits = (order: readonly string[]) =>
-      names.every((name) => {
-        const [, , n, role] = numbered.exec(name)!
-        const weight = part.layers.get(order[Number(n)])
-        const { shape } = tensors.get(name)!
-        return (
-          weight !== undefined &&
-          (role === "up" ? shape[0] === weight[0] : sizeOf(shape.slice(1)) === sizeOf(weight.slice(1)))
-        )
+      found.every(({ shape, key: { layer, role } }) => {
+        const weight = part.layers.get(order[Number(layer)])
+        if (weight === undefined) return false
+        return role === "up" ? shape[0] === weight[0] : sameShape(shape.slice(1), weight.slice(1))
       })
     const order = [feedForwardBetween(today), today].find(fits)
     if (order === undefined)
       throw new FormatError(
-        `${path} numbers its layers (${names[0]}) in an order that this model's ${part.name} does not have; give a LoRA made for it.`,
+        `${path} numbers its layers (${found[0].name}) in an order that this model's ${part.name} does not have; give a LoRA made for it.`,
       )
-    for (const name of names) {
-      const [, , n, role] = numbered.exec(name)!
-      keys.set(name, { part: part.name, layer: order[Number(n)].replaceAll(".", "_"), role })
-    }
+    for (const { name, key } of found)
+      keys.set(name, { ...key, layer: order[Number(key.layer)].replaceAll(".", "_") })
   }
   return keys
 }

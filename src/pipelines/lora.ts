@@ -30,7 +30,7 @@ export async function withLoras(model: Model, given: readonly Lora[]): Promise<M
   for (const [path, scale] of scales) {
     if (kept.some((one) => one.path === path)) continue
     const { parts: layers, words } = await withTensorFile(path, (file) => readLora(file, parts))
-    added.push({ lora: { path, scale, name: nameOf(path), parts: [...layers.keys()], words }, layers })
+    added.push({ lora: { path, scale, name: loraName(path), parts: [...layers.keys()], words }, layers })
   }
 
   const loras: readonly LoadedLora[] = [...kept, ...added.map(({ lora }) => lora)]
@@ -94,7 +94,8 @@ function scaleOf(prefix: string): string {
   return `${prefix}.scale`
 }
 
-function nameOf(path: string): string {
+/** What web tools call a LoRA: its file's name without the ending. */
+export function loraName(path: string): string {
   const file = path.split(/[\\/]/).at(-1) ?? path
   return file.replace(/\.\w+$/, "")
 }

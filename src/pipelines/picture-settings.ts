@@ -8,6 +8,8 @@ export interface PictureSettings {
   /** What the program that made it called the model. */
   readonly model?: string
   readonly options: PictureOptions & Pick<Settings, "strength">
+  /** What the model was given beside its checkpoint, where it was, by name. */
+  readonly loras?: Settings["loras"]
   /** Which of the pictures of its settings it is, from 0, where one seed drew several. */
   readonly picture: number
   /** Sentences about what the file says and limn does not do. */
@@ -39,11 +41,12 @@ function fromLimn(json: string, name: string): PictureSettings {
     device: _,
     precision: __,
     picture = 0,
+    loras,
     seed,
     ...options
   } = settings as unknown as Settings & { picture?: number }
   const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
-  return { model, options: { ...options, seed: given }, picture, warnings: [] }
+  return { model, options: { ...options, seed: given }, ...(loras && { loras }), picture, warnings: [] }
 }
 
 /**
@@ -68,8 +71,12 @@ function fromParameters(text: string, name: string): PictureSettings {
   const warnings: string[] = []
   const scheduler = schedulerOf([pairs.get("Sampler"), pairs.get("Schedule type")], warnings)
   const skip = number("Clip skip")
+  const loras = Array.from(prompt.matchAll(loraTag), ([, called, scale]) => ({
+    name: called,
+    scale: Number(scale ?? 1),
+  }))
   const options = withoutGaps({
-    prompt: prompt.trimEnd(),
+    prompt: prompt.replace(loraTag, "").trimEnd(),
     negativePrompt: negative.join("\nNegative prompt: ").trimEnd(),
     steps: number("Steps"),
     guidanceScale: number("CFG scale"),
@@ -85,8 +92,12 @@ function fromParameters(text: string, name: string): PictureSettings {
         ? ("cpu" as const)
         : noiseOf(pairs.get("RNG")),
   })
-  return { ...modelOf(pairs.get("Model")), options, picture: 0, warnings }
+  const given = { ...modelOf(pairs.get("Model")), ...(loras.length > 0 && { loras }) }
+  return { ...given, options, picture: 0, warnings }
 }
+
+/** How prompts give a LoRA to web tools: its name, and how much of it. Further numbers are for single parts of a model. */
+const loraTag = / ?<lora:([^:>]+)(?::(-?[\d.]+))?(?::[^>]*)?>/g
 
 function noiseOf(rng: string | undefined): "cpu" | "cuda" {
   return rng === "CPU" ? "cpu" : "cuda"

@@ -2,12 +2,14 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { readPngText } from "../../src/formats/png-text.ts"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32 } from "../../src/ground/tensor.ts"
 import { load } from "../../src/pipelines/load.ts"
 import { lora } from "../../src/pipelines/lora.ts"
 import type { Lora, Model } from "../../src/pipelines/model.ts"
+import { readPictureSettings } from "../../src/pipelines/picture-settings.ts"
 import type { TextToImageOptions } from "../../src/pipelines/text-to-image.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../unit/golden.ts"
@@ -42,7 +44,7 @@ async function opened(folder: string, loras: readonly Lora[]): Promise<Model> {
 
 async function drawn(model: Model, given: Case) {
   const { images, latents, settings } = await textToImage(model, optionsOf(given))
-  return { pixels: images[0].pixels.data, latents, settings, text: images[0] }
+  return { pixels: images[0].pixels.data, latents, settings, png: images[0].toPng() }
 }
 
 describe("LoRAs against diffusers with PEFT", () => {
@@ -52,12 +54,18 @@ describe("LoRAs against diffusers with PEFT", () => {
       given.model,
       given.loras.map(({ file, scale }) => lora(fileOf(file), { scale })),
     )
-    const { pixels, latents, settings } = await drawn(model, given)
+    const { pixels, latents, settings, png } = await drawn(model, given)
     await model.close()
     expect(relativeDifference(latents, golden[`latents.${given.steps - 1}`])).toBeLessThan(1e-3)
     const near = pixels.filter((value, i) => Math.abs(value - Number(golden.images.data[i])) <= 1)
     expect(near.length / golden.images.data.length).toBeGreaterThanOrEqual(0.999)
-    expect(settings.loras).toEqual(given.loras.map(({ file, scale }) => ({ name: file, scale })))
+    const loras = given.loras.map(({ file, scale }) => ({ name: file, scale }))
+    expect(settings.loras).toEqual(loras)
+    for (const [keyword, text] of Object.entries(readPngText(png)))
+      expect(readPictureSettings({ [keyword]: text })).toMatchObject({
+        loras,
+        options: { prompt: given.prompt },
+      })
   })
 })
 

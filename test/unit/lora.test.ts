@@ -14,6 +14,7 @@ import type { LoraSource } from "../../src/models/lora.ts"
 import { loraUpdates, readLora } from "../../src/models/lora.ts"
 import type { LoraPart } from "../../src/models/lora-names.ts"
 import { parseLoraKey, textLoraPart, unetLoraPart } from "../../src/models/lora-names.ts"
+import { formatLoraSummary, summarizeLora } from "../../src/models/lora-summary.ts"
 import { clipTextParameters } from "../../src/models/parameters/clip-text.ts"
 import { unetParameters } from "../../src/models/parameters/unet.ts"
 import { dice } from "./dice.ts"
@@ -221,6 +222,35 @@ describe("a file of numbered layers", () => {
     expect(read({ unet: '["ResnetBlock2D", "Attention"]' })).toThrow(/ResnetBlock2D/)
     expect(read({ unet: '["Attention"]' })).toThrow(/in an order that this model's unet does not have/)
     expect(() => readLora(sourceOf(tensors), published)).toThrow(/classes that it does not name/)
+  })
+})
+
+describe("what a file tells without its model", () => {
+  const said = (file: string) => formatLoraSummary(summarizeLora(sourceOf(goldenTensors(file)).tensors)!)
+  test.each([
+    [
+      "ink",
+      "a LoRA of rank 2 to 3 for a model that reads text 24 wide: 12 layers of text_encoder, 130 layers of unet",
+    ],
+    ["dora", "a LoRA with DoRA of rank 2 for a model that reads text 24 wide: 74 layers of unet"],
+    [
+      "sgm",
+      "a LoRA of rank 2 for a model that reads text 40 wide: 18 layers of text_encoder, 24 layers of text_encoder_2, 146 layers of unet",
+    ],
+  ])("%s", (file, sentence) => {
+    expect(said(`lora/${file}.safetensors`)).toBe(sentence)
+  })
+
+  test("published families are named, and other files are none", () => {
+    const at = (key: string, ...shape: number[]) => new Map([[key, { shape }]])
+    const key = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+    expect(formatLoraSummary(summarizeLora(at(`${key}.hada_w1_b`, 8, 2048))!)).toBe(
+      "a LoHa of rank 8 for Stable Diffusion XL: 1 layers of unet",
+    )
+    expect(formatLoraSummary(summarizeLora(at("text_encoder:3:down", 1, 768))!)).toBe(
+      "a LoRA of rank 1: 1 layers of text_encoder",
+    )
+    expect(summarizeLora(at("conv_in.weight", 320, 4, 3, 3))).toBeUndefined()
   })
 })
 
