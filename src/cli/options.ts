@@ -31,7 +31,7 @@ export function choiceOption(flags: string, words: readonly string[]): Option {
 /** An option that may be given several times: a file, and behind a colon how much of it. */
 export function loraOption(flags: string, description: string): Option {
   return new Option(flags, description).argParser((text: string, before: readonly GivenLora[] = []) => {
-    const [, path, scale] = /^(.*?)(?::([-+]?[\d.]+))?$/s.exec(text)!
+    const [, path, scale] = /^(.*?)(?::(-?(?:\d+\.?\d*|\.\d+)))?$/s.exec(text)!
     if (path === "") throw wrong("--lora", text, "give a file, as in ink.safetensors:0.8")
     return [...before, scale === undefined ? { path } : { path, scale: Number(scale) }]
   })

@@ -55,6 +55,8 @@ export function formatLoraSummary({ kind, dora, ranks, layers, textWidth }: Lora
   const rank = last === undefined ? "" : ` of rank ${ranks.length === 1 ? last : `${ranks[0]} to ${last}`}`
   const reads = `a model that reads text ${textWidth} wide`
   const model = textWidth === undefined ? "" : ` for ${families[textWidth] ?? reads}`
-  const counts = Object.entries(layers).map(([part, count]) => `${count} layers of ${part}`)
+  const counts = Object.entries(layers).map(
+    ([part, count]) => `${count} ${count === 1 ? "layer" : "layers"} of ${part}`,
+  )
   return `a ${kind}${dora ? " with DoRA" : ""}${rank}${model}: ${counts.join(", ")}`
 }

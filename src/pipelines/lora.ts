@@ -1,4 +1,4 @@
-import { absolutePath } from "#platform"
+import { absolutePath, exists } from "#platform"
 import { UsageError } from "../ground/errors.ts"
 import { float32 } from "../ground/tensor.ts"
 import type { LoraLayers } from "../models/lora.ts"
@@ -29,6 +29,7 @@ export async function withLoras(model: Model, given: readonly Lora[]): Promise<M
   const added: Added[] = []
   for (const [path, scale] of scales) {
     if (kept.some((one) => one.path === path)) continue
+    if (!(await exists(path))) throw new UsageError(`There is no LoRA at ${path}; give a file.`)
     const { parts: layers, words } = await withTensorFile(path, (file) => readLora(file, parts))
     added.push({ lora: { path, scale, name: loraName(path), parts: [...layers.keys()], words }, layers })
   }

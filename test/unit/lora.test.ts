@@ -245,10 +245,10 @@ describe("what a file tells without its model", () => {
     const at = (key: string, ...shape: number[]) => new Map([[key, { shape }]])
     const key = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
     expect(formatLoraSummary(summarizeLora(at(`${key}.hada_w1_b`, 8, 2048))!)).toBe(
-      "a LoHa of rank 8 for Stable Diffusion XL: 1 layers of unet",
+      "a LoHa of rank 8 for Stable Diffusion XL: 1 layer of unet",
     )
     expect(formatLoraSummary(summarizeLora(at("text_encoder:3:down", 1, 768))!)).toBe(
-      "a LoRA of rank 1: 1 layers of text_encoder",
+      "a LoRA of rank 1: 1 layer of text_encoder",
     )
     expect(summarizeLora(at("conv_in.weight", 320, 4, 3, 3))).toBeUndefined()
   })
