@@ -87,7 +87,7 @@ export interface Model {
   /**
    * A new model with these LoRAs beside those that this one has; one that it has already takes the new scale, and graphs
    * that do not change are shared. This model stays as it is, and each of the two is closed by itself.
-   * Throws a LimnError where a file is missing, a FormatError where it is no LoRA for this model.
+   * Throws a UsageError where a file is missing, a FormatError where it is no LoRA for this model.
    */
   with(...loras: readonly Lora[]): Promise<Model>
   /** Gives all memory back; runs in progress end first. */

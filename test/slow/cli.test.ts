@@ -120,8 +120,8 @@ describe("limn refuses in one sentence", () => {
     [
       "a LoRA that is not there",
       ["a cat", "--lora", "nowhere.safetensors:2"],
-      1,
-      /Cannot read .*nowhere\.safetensors/,
+      2,
+      /no LoRA at .*nowhere\.safetensors/,
     ],
     ["a LoRA without its file", ["a cat", "--lora", ":0.5"], 2, /--lora is ":0.5"/],
     ["half a step", ["a cat", "--steps", "2.5"], 2, /steps is 2.5/],
