@@ -8,36 +8,48 @@ const peftConfig = z.object({
   use_rslora: z.boolean().nullish(),
 })
 
-/** Where diffusers keeps the configurations of all parts, their names before those of the fields. */
-const METADATA = "lora_adapter_metadata"
+/** Where PEFT's configuration may be found. */
+export interface PeftSource {
+  readonly path: string
+  readonly metadata: Readonly<Record<string, string>>
+  /** adapter_config.json, parsed and not yet believed, where there is one. */
+  readonly adapterConfig?: unknown
+}
 
 /**
- * alpha / rank of a layer of a file that has no tensor for alpha: what PEFT's configuration in its metadata says, else 1.
- * Throws a FormatError where that is there and cannot be read.
+ * alpha / rank of the layers of one part, for a file that has no tensors for alpha: what PEFT's configuration says, that
+ * diffusers keeps in the metadata and PEFT in a file of its own, else 1.
+ * Throws a FormatError where there is one that cannot be read.
  */
-export function alphaOf(
-  { path, metadata }: { readonly path: string; readonly metadata: Readonly<Record<string, string>> },
-  part: string,
-  layer: string,
-  rank: number,
-): number {
-  const json = metadata[METADATA]
-  if (json === undefined) return 1
-  let config: z.infer<typeof peftConfig>
-  try {
-    const fields = Object.entries(JSON.parse(json) as object)
-    const own = fields.filter(([key]) => key.startsWith(`${part}.`))
-    if (own.length === 0) return 1
-    config = peftConfig.parse(
-      Object.fromEntries(own.map(([key, value]) => [key.slice(part.length + 1), value])),
-    )
-  } catch {
-    throw new FormatError(`The "${METADATA}" of ${path} is not what PEFT writes; fetch it again.`)
+export function peftFactors(source: PeftSource, part: string): (layer: string, rank: number) => number {
+  const given = source.adapterConfig ?? keptByDiffusers(source, part)
+  if (given === undefined) return () => 1
+  const { data, error } = peftConfig.safeParse(given)
+  if (error) throw broken(source)
+  const { lora_alpha, alpha_pattern, use_rslora } = data
+  const patterns = Object.entries(alpha_pattern ?? {})
+  return (layer, rank) => {
+    // As PEFT's get_pattern_key: a pattern is the end of the name.
+    const found = patterns.find(([pattern]) => layer === pattern || layer.endsWith(`.${pattern}`))
+    return (found?.[1] ?? lora_alpha) / (use_rslora ? Math.sqrt(rank) : rank)
   }
-  // As PEFT's get_pattern_key: a pattern is the end of the name.
-  const [, alpha = config.lora_alpha] =
-    Object.entries(config.alpha_pattern ?? {}).find(
-      ([pattern]) => layer === pattern || layer.endsWith(`.${pattern}`),
-    ) ?? []
-  return alpha / (config.use_rslora ? Math.sqrt(rank) : rank)
+}
+
+/** The configuration of one part: in the metadata its fields bear its name. */
+function keptByDiffusers(source: PeftSource, part: string): unknown {
+  const json = source.metadata.lora_adapter_metadata
+  if (json === undefined) return undefined
+  let all: unknown
+  try {
+    all = JSON.parse(json)
+  } catch {
+    throw broken(source)
+  }
+  const own = Object.entries(all ?? {}).filter(([key]) => key.startsWith(`${part}.`))
+  if (own.length === 0) return undefined
+  return Object.fromEntries(own.map(([key, value]) => [key.slice(part.length + 1), value]))
+}
+
+function broken({ path }: PeftSource): FormatError {
+  return new FormatError(`PEFT's configuration of ${path} cannot be read; fetch it again.`)
 }

@@ -9,16 +9,15 @@ import type { Shape } from "../ground/shape.ts"
 import { formatShape, sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { toFloat32 } from "../ground/tensor.ts"
-import { alphaOf } from "./lora-alpha.ts"
+import type { PeftSource } from "./lora-alpha.ts"
+import { peftFactors } from "./lora-alpha.ts"
 import { doraDelta, lohaDelta, lokrDelta, loraDelta } from "./lora-deltas.ts"
 import type { LoraPart } from "./lora-names.ts"
 import { findLayer, parseLoraKey } from "./lora-names.ts"
 import { isNumbered, numberedKeys } from "./lora-numbered.ts"
 
 /** A file of tensors, as far as reading a LoRA asks for it. */
-export interface LoraSource {
-  readonly path: string
-  readonly metadata: Readonly<Record<string, string>>
+export interface LoraSource extends PeftSource {
   readonly tensors: ReadonlyMap<string, { readonly shape: Shape }>
   stored(name: string): StoredWeight
   read(name: string): Tensor
@@ -99,10 +98,15 @@ export function readLora(source: LoraSource, parts: readonly LoraPart[]): LoraLa
     path,
     words: [...new Set(words)],
     parts: new Map(
-      [...found].map(([part, layers]) => [
-        part.name,
-        new Map([...layers].map(([layer, roles]) => [layer, layerOf(source, parts, part, layer, roles)])),
-      ]),
+      [...found].map(([part, layers]) => {
+        const factorOf = peftFactors(source, part.name)
+        const read = [...layers].map(([layer, roles]): [string, LoraLayer] => {
+          const made = layerOf(source, part, layer, roles, factorOf)
+          checkFits(source, parts, `${part.name}.${layer}`, made)
+          return [layer, made]
+        })
+        return [part.name, new Map(read)]
+      }),
     ),
   }
 }
@@ -114,12 +118,11 @@ function wordOf(name: string): string | undefined {
 
 function layerOf(
   source: LoraSource,
-  parts: readonly LoraPart[],
   part: LoraPart,
   layer: string,
   roles: ReadonlyMap<string, string>,
+  factorOf: (layer: string, rank: number) => number,
 ): LoraLayer {
-  const shape = part.layers.get(layer)!
   const kind = kindOf(roles)
   const { needs } = kinds[kind]
   const missing = needs.find((some) => !some.some((role) => roles.has(role)))
@@ -127,20 +130,14 @@ function layerOf(
     throw new FormatError(
       `${source.path} has no ${missing[0]} for ${part.name}.${layer}, only ${[...roles.values()].join(", ")}; fetch it again.`,
     )
-  const tensors = new Map(
-    [...roles].flatMap(([role, name]) => (role === "alpha" ? [] : [[role, source.stored(name)]])),
-  ) as ReadonlyMap<string, StoredWeight>
-  const ranked = rankedBy[kind].map((role) => tensors.get(role)).find((weight) => weight !== undefined)
-  const alphaName = roles.get("alpha")
-  const factor =
-    ranked === undefined
-      ? 1
-      : alphaName === undefined
-        ? alphaOf(source, part.name, layer, ranked.shape[0])
-        : numberOf(source, alphaName) / ranked.shape[0]
-  const made: LoraLayer = { shape, kind, factor, tensors }
-  checkFits(source, parts, `${part.name}.${layer}`, made)
-  return made
+  const tensors = new Map<string, StoredWeight>()
+  for (const [role, name] of roles) if (role !== "alpha") tensors.set(role, source.stored(name))
+  const rank = rankedBy[kind].flatMap((role) => tensors.get(role)?.shape[0] ?? []).at(0)
+  const alpha = roles.get("alpha")
+  let factor = 1
+  if (rank !== undefined)
+    factor = alpha === undefined ? factorOf(layer, rank) : numberOf(source, alpha) / rank
+  return { shape: part.layers.get(layer)!, kind, factor, tensors }
 }
 
 function kindOf(roles: ReadonlyMap<string, string>): Kind {
@@ -149,11 +146,12 @@ function kindOf(roles: ReadonlyMap<string, string>): Kind {
   return names.some((role) => role.startsWith("lokr")) ? "lokr" : "lora"
 }
 
-/** Throws where a layer's tensors do not make a change of its weight: describing it finds out. */
+/** Throws where a layer's tensors, all of them, do not make a change of its weight: describing it finds out. */
 function checkFits(source: LoraSource, parts: readonly LoraPart[], name: string, layer: LoraLayer): void {
   try {
-    const weight = input("weight", "float32", layer.shape)
-    changeOf(storedWeights(layer.tensors, source.path), layer)(weight)
+    const w = storedWeights(layer.tensors, source.path)
+    changeOf(w, layer)(input("weight", "float32", layer.shape))
+    if (w.unread().length > 0) throw new LimnError(`${w.unread()[0]} is of no use.`)
   } catch (error) {
     if (!(error instanceof LimnError)) throw error
     const shapes = [...layer.tensors].map(([role, { shape }]) => `${role} ${formatShape(shape)}`)
@@ -223,7 +221,8 @@ export function loraUpdates(
   return new Map(
     [...layers].map(([name, layer]): [string, WeightUpdate[]] => {
       const w = weights.at(name)
-      if (layer.kind !== "lora" || hasMagnitude(w)) {
+      const isLinear = layer.shape.length === 2
+      if (layer.kind !== "lora" || hasMagnitude(w) || (isLinear && w.has("mid"))) {
         const change = changeOf(w, layer)
         return [`${name}.weight`, [{ kind: "delta", delta: (weight) => mul(change(weight), scale) }]]
       }

@@ -7,6 +7,7 @@ import type { LoraPart } from "../models/lora-names.ts"
 import { textLoraPart, unetLoraPart } from "../models/lora-names.ts"
 import { clipTextParameters } from "../models/parameters/clip-text.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
+import { readJson } from "./files.ts"
 import type { LoadedLora, Lora, Model } from "./model.ts"
 import type { DescribeUpdates, Network } from "./network.ts"
 import { withTensorFile } from "./tensor-file.ts"
@@ -30,7 +31,10 @@ export async function withLoras(model: Model, given: readonly Lora[]): Promise<M
   for (const [path, scale] of scales) {
     if (kept.some((one) => one.path === path)) continue
     if (!(await exists(path))) throw new UsageError(`There is no LoRA at ${path}; give a file.`)
-    const { parts: layers, words } = await withTensorFile(path, (file) => readLora(file, parts))
+    const adapterConfig = await adapterConfigOf(path)
+    const { parts: layers, words } = await withTensorFile(path, (file) =>
+      readLora({ ...file, adapterConfig }, parts),
+    )
     added.push({ lora: { path, scale, name: loraName(path), parts: [...layers.keys()], words }, layers })
   }
 
@@ -84,6 +88,12 @@ function partsOf({ unetConfig, textEncoders }: Model): LoraPart[] {
     unetLoraPart(unetParameters(unetConfig), unetConfig),
     ...textEncoders.map(({ config }, i) => textLoraPart(names[i], clipTextParameters(config))),
   ]
+}
+
+/** What PEFT writes beside its adapter_model.safetensors; undefined for any other file. */
+async function adapterConfigOf(path: string): Promise<unknown> {
+  const json = path.replace(/(?<=[\\/])adapter_model\.\w+$/, "adapter_config.json")
+  return json !== path && (await exists(json)) ? readJson(json) : undefined
 }
 
 /** What the names of a LoRA's values begin with in graphs, by its place among the model's. */

@@ -12,6 +12,7 @@ import { clipTextConfig } from "../../src/models/config/clip-text.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
 import type { LoraSource } from "../../src/models/lora.ts"
 import { loraUpdates, readLora } from "../../src/models/lora.ts"
+import { peftFactors } from "../../src/models/lora-alpha.ts"
 import type { LoraPart } from "../../src/models/lora-names.ts"
 import { parseLoraKey, textLoraPart, unetLoraPart } from "../../src/models/lora-names.ts"
 import { formatLoraSummary, summarizeLora } from "../../src/models/lora-summary.ts"
@@ -225,6 +226,28 @@ describe("a file of numbered layers", () => {
   })
 })
 
+describe("alpha over rank, where no tensor says it", () => {
+  const source = (metadata: Record<string, string>, adapterConfig?: unknown) => ({
+    path: "ink",
+    metadata,
+    adapterConfig,
+  })
+  test("is 1 without a configuration, or with one of other parts only", () => {
+    expect(peftFactors(source({}), "unet")("conv_in", 4)).toBe(1)
+    for (const lora_adapter_metadata of ["{}", "null", '{"text_encoder.lora_alpha": 2}'])
+      expect(peftFactors(source({ lora_adapter_metadata }), "unet")("conv_in", 4)).toBe(1)
+  })
+
+  test("follows PEFT's file: patterns, and the square root of rsLoRA", () => {
+    const config = { r: 4, lora_alpha: 8, alpha_pattern: { "attn1.to_q": 2 } }
+    const of = peftFactors(source({}, config), "unet")
+    expect(["x.attn1.to_q", "attn1.to_q", "x.attn1.to_k", "xattn1.to_q"].map((name) => of(name, 4))).toEqual([
+      0.5, 0.5, 2, 2,
+    ])
+    expect(peftFactors(source({}, { ...config, use_rslora: true }), "unet")("conv_in", 16)).toBe(2)
+  })
+})
+
 describe("what a file tells without its model", () => {
   const said = (file: string) => formatLoraSummary(summarizeLora(sourceOf(goldenTensors(file)).tensors)!)
   test.each([
@@ -282,8 +305,15 @@ describe("what does not fit", () => {
     expect(() => read({ ...ink, [`${layer}.alpha`]: zeros("float32", [2]) })).toThrow(
       "which is not one number",
     )
-    expect(() => read(ink, { lora_adapter_metadata: '{"unet.lora_alpha": "x"}' })).toThrow(
-      /not what PEFT writes/,
+    for (const json of ["{", '{"unet.r": 3}', '{"unet.lora_alpha": "x"}'])
+      expect(() => read(ink, { lora_adapter_metadata: json })).toThrow(
+        "PEFT's configuration of ink.safetensors cannot be read; fetch it again.",
+      )
+    const mixed = { ...ink, [`${layer}.hada_w1_a`]: ink[name] }
+    expect(() => read(mixed)).toThrow(`has no hada_w1_b for ${layer}`)
+    const lengths = { [`${layer}.lora_magnitude_vector`]: zeros("float32", [8]) }
+    expect(() => read({ ...ink, ...lengths, [`${layer}.dora_scale`]: zeros("float32", [8, 1]) })).toThrow(
+      /make no change of/,
     )
     const twice = { ...ink, [`${layer}.lora.down.weight`]: ink[name] }
     expect(() => read(twice)).toThrow(/twice, by two of its names/)

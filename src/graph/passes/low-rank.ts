@@ -127,7 +127,7 @@ const besideConvolution =
     let h: Value
     if (factors.has("mid")) {
       h = convolve(x, withColumns(factors.get("down"), [channels, 1, 1]), undefined)
-      h = node("conv2d", [h, factors.get("mid")], attributes)
+      h = node("conv2d", [h, withColumns(factors.get("mid"), [h.shape[1], ...kernel])], attributes)
     } else {
       h = node("conv2d", [x, withColumns(factors.get("down"), [channels, ...kernel])], attributes)
     }
