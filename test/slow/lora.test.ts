@@ -149,6 +149,22 @@ describe("model.with", () => {
     await Promise.all([again.close(), base.close()])
   })
 
+  test("says which words of a LoRA it does not read, where a prompt uses them", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "limn-words-"))
+    const file = join(folder, "taught.safetensors")
+    const taught = { ...goldenTensors("lora/wash.safetensors"), "<s1>": float32([24], new Float32Array(24)) }
+    writeFileSync(file, Buffer.concat(encodeSafetensors(taught)))
+    const model = await opened("pipeline", [lora(file)])
+    const warningsOf = async (prompt: string) =>
+      (await textToImage(model, { prompt, steps: 1, guidanceScale: 1 })).warnings
+    expect(await warningsOf("a cat")).toEqual([])
+    expect(await warningsOf("a cat, <s1>")).toEqual([
+      `limn does not read the words that ${file} teaches yet; it took <s1> as plain text.`,
+    ])
+    await model.close()
+    rmSync(folder, { recursive: true })
+  })
+
   test("half precision agrees with float32", async () => {
     const [, , dora] = cases
     const golden = goldenTensors("lora/case-dora.safetensors")
