@@ -2,14 +2,16 @@ import { basename } from "node:path"
 import { cachedRepo, readBytes } from "#platform"
 import { readPngText } from "../formats/png-text.ts"
 import { UsageError } from "../ground/errors.ts"
+import { loraName } from "../pipelines/lora.ts"
 import { readPictureSettings } from "../pipelines/picture-settings.ts"
+import type { Settings } from "../pipelines/settings.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import { asSeed, type DrawingOptions, drawOrders, inkling, pictureOptions } from "./drawing.ts"
 
 /** Draws a picture again from the settings in its file; options change single settings. */
 export async function again(path: string, options: DrawingOptions): Promise<void> {
   const text = readPngText(await readBytes(path), path)
-  const { model, options: made, embeddings, picture, warnings } = readPictureSettings(text, path)
+  const { model, options: made, loras, embeddings, picture, warnings } = readPictureSettings(text, path)
   const missing =
     embeddings.length > 0 && options.embedding === undefined
       ? [`${path} was drawn with learnt words (${embeddings.join(", ")}); give their files with --embedding.`]
@@ -20,7 +22,26 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     throw new UsageError(`${path} was drawn over another picture; give that with --image.`)
   const seed = options.seed === undefined ? [made.seed ?? 0].flat()[0] : asSeed(options.seed)
   const order = { ...made, ...pictureOptions(options), prompt: [made.prompt].flat()[0], seed, picture }
-  await drawOrders([order], { ...options, strength, model: options.model ?? (await placeOf(model, path)) })
+  const place = options.model ?? (await placeOf(model, path))
+  const lora = withScales(options.lora ?? [], loras ?? [], path)
+  await drawOrders([order], { ...options, strength, model: place, lora })
+}
+
+/** The LoRAs given, at the scales that a picture's file names where none is given; those that it names must be there. */
+function withScales(
+  given: NonNullable<DrawingOptions["lora"]>,
+  named: NonNullable<Settings["loras"]>,
+  path: string,
+): DrawingOptions["lora"] {
+  for (const { name } of named)
+    if (!given.some((one) => loraName(one.path) === name))
+      throw new UsageError(
+        `${path} was drawn with the LoRA ${JSON.stringify(name)}; say where that is with --lora.`,
+      )
+  return given.map((one) => ({
+    path: one.path,
+    scale: one.scale ?? named.find(({ name }) => loraName(one.path) === name)?.scale,
+  }))
 }
 
 /**

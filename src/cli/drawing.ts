@@ -8,6 +8,7 @@ import type { Image } from "../pipelines/image.ts"
 import { imageToImage } from "../pipelines/image-to-image.ts"
 import { inpaint } from "../pipelines/inpaint.ts"
 import { load } from "../pipelines/load.ts"
+import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
@@ -38,10 +39,18 @@ export interface DrawingOptions {
   /** Path of a picture that is white where to draw. */
   readonly mask?: string
   readonly strength?: number
+  /** In order; a scale that is not said is 1. */
+  readonly lora?: readonly GivenLora[]
   readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
   readonly precision?: "auto" | "fp32" | "fp16"
   readonly json?: boolean
   readonly quiet?: boolean
+}
+
+/** A LoRA's file, and how much of it. */
+export interface GivenLora {
+  readonly path: string
+  readonly scale?: number
 }
 
 /** One picture to draw. */
@@ -92,6 +101,8 @@ export async function drawOrders(
       onProgress: (fetched) => progress.show(fetchingState(fetched)),
     })
     for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
+    const loras = (options.lora ?? []).map(({ path, scale }) => lora(path, { scale }))
+    if (loras.length > 0) model = await model.with(...loras)
     if (!json && !quiet) {
       progress.clear()
       hintAtWords(model, orders)

@@ -1,5 +1,6 @@
 import { formatShape, sizeOf } from "../ground/shape.ts"
 import { likenessOf } from "../models/likeness.ts"
+import { formatLoraSummary, summarizeLora } from "../models/lora-summary.ts"
 import type { TensorEntry, TensorFile } from "../pipelines/tensor-file.ts"
 import { withTensorFile } from "../pipelines/tensor-file.ts"
 import type { Description } from "./description.ts"
@@ -27,9 +28,10 @@ export function describeTensors(path: string): Promise<Description> {
 
 function describe({ path, format, bytes, metadata, tensors }: TensorFile): Description {
   const entries = [...tensors].map(([name, entry]) => ({ name, ...entry }))
+  const lora = summarizeLora(tensors)
   const likeness = likenessOf(tensors)
   const runs = likeness?.runs !== undefined
-  const family = likeness?.name
+  const family = lora === undefined ? likeness?.name : formatLoraSummary(lora)
   const components = partsOf(entries)
   const lines = linesOf(entries)
   const left = lines.length - MAX_LINES
@@ -48,6 +50,7 @@ function describe({ path, format, bytes, metadata, tensors }: TensorFile): Descr
       bytes,
       family,
       runs,
+      lora,
       parameters: numbersOf(entries),
       metadata,
       components,

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { Command, CommanderError, Option } from "commander"
 import { LimnError, messageOf, UsageError } from "../ground/errors.ts"
-import { choiceOption, listOption, numberOption, seedOption } from "./options.ts"
+import { choiceOption, listOption, loraOption, numberOption, seedOption } from "./options.ts"
 
 // Commands are imported when they run: the help shows at once.
 
@@ -99,6 +99,9 @@ function withDrawingOptions(command: Command): Command {
     .option("--image <file>", "a picture to draw over")
     .addOption(numberOption("--strength <x>", "how far to leave it, 0 to 1 (default: 0.8; 1 with --mask)"))
     .option("--mask <file>", "draw only where this picture is white")
+    .addOption(
+      loraOption("--lora <file[:scale]>", "a LoRA, and how much of it (default: 1); may be repeated"),
+    )
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
     .option("--json", "print one JSON object and nothing else")

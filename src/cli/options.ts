@@ -1,6 +1,7 @@
 import { Option } from "commander"
 import { UsageError } from "../ground/errors.ts"
 import { parseSeed } from "../ground/random/seed.ts"
+import type { GivenLora } from "./drawing.ts"
 
 /** An option whose value is a number. Which numbers make sense is for the command to say. */
 export function numberOption(flags: string, description: string): Option {
@@ -30,6 +31,15 @@ export function choiceOption(flags: string, words: readonly string[]): Option {
 /** An option that may be given several times: a list of texts. */
 export function listOption(flags: string, description: string): Option {
   return new Option(flags, description).argParser((text, before: readonly string[] = []) => [...before, text])
+}
+
+/** An option that may be given several times: a file, and behind a colon how much of it. */
+export function loraOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser((text: string, before: readonly GivenLora[] = []) => {
+    const [, path, scale] = /^(.*?)(?::(-?(?:\d+\.?\d*|\.\d+)))?$/s.exec(text)!
+    if (path === "") throw wrong("--lora", text, "give a file, as in ink.safetensors:0.8")
+    return [...before, scale === undefined ? { path } : { path, scale: Number(scale) }]
+  })
 }
 
 function parsed(flags: string, description: string, parse: (text: string, flag: string) => unknown): Option {

@@ -9,6 +9,7 @@ import type { DenoiseOptions, DenoiseStep } from "./denoise.ts"
 import { denoise, openDenoiser } from "./denoise.ts"
 import type { Image } from "./image.ts"
 import { image, pixelsFromTensor } from "./image.ts"
+import { loraWarnings } from "./lora.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import { chunkCount, encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
@@ -143,7 +144,7 @@ export async function draw(
     settings,
     seed: settings.seed,
     timings,
-    warnings: promptWarnings(texts, promptSyntax),
+    warnings: [...promptWarnings(texts, promptSyntax), ...loraWarnings(model, texts)],
   }
 }
 

@@ -17,6 +17,7 @@ import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights } from "./component.ts"
 import type { HubOptions } from "./hub-model.ts"
 import { hubModel } from "./hub-model.ts"
+import { withLoras } from "./lora.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
@@ -103,7 +104,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, encoder, decoder]
   const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
-  return {
+  const model: Model = {
     name: local === undefined ? path : (source.split(/[\\/]/).at(-1) ?? source),
     path: source,
     device,
@@ -121,11 +122,14 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     encoder,
     decoder,
     encodings: new Map(),
+    loras: [],
     loadMs: performance.now() - start,
+    with: (...loras) => withLoras(model, loras),
     async close() {
       await Promise.all(networks.map((part) => part.close()))
     },
   }
+  return model
 }
 
 async function modelFile(path: string): Promise<string> {

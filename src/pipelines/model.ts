@@ -34,6 +34,22 @@ export interface ModelParts {
   readonly zeroNegative: boolean
 }
 
+/** A LoRA to give to a model. */
+export interface Lora {
+  readonly path: string
+  readonly scale: number
+}
+
+/** A LoRA that a model has. */
+export interface LoadedLora extends Lora {
+  /** Its file's name without the ending, as web tools call it. */
+  readonly name: string
+  /** The parts of the model that it changes. */
+  readonly parts: readonly string[]
+  /** Words that were taught with it, as a textual inversion, which limn does not read yet. */
+  readonly words: readonly string[]
+}
+
 /** A text-to-image model, as `load` returns it. */
 export interface Model {
   /** Its name on the Hub, or that of its folder or file. */
@@ -66,8 +82,16 @@ export interface Model {
   readonly decoder: Network
   /** Encoded prompts by their text and how it was read, one row each. */
   readonly encodings: Map<string, Promise<Conditioning>>
+  /** What it was given beside its checkpoint, in order. */
+  readonly loras: readonly LoadedLora[]
   /** Milliseconds that `load` took. */
   readonly loadMs: number
+  /**
+   * A new model with these LoRAs beside those that this one has; one that it has already takes the new scale, and graphs
+   * that do not change are shared. This model stays as it is, and each of the two is closed by itself.
+   * Throws a UsageError where a file is missing, a FormatError where it is no LoRA for this model.
+   */
+  with(...loras: readonly Lora[]): Promise<Model>
   /** Gives all memory back; runs in progress end first. */
   close(): Promise<void>
 }

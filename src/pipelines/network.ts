@@ -1,5 +1,7 @@
 import { build, toOnnx } from "../graph/build.ts"
 import { input } from "../graph/node.ts"
+import type { WeightUpdates } from "../graph/passes/low-rank.ts"
+import { joinUpdates, updateWeights } from "../graph/passes/low-rank.ts"
 import { toHalfPrecision } from "../graph/passes/precision.ts"
 import type { Value, ValueType } from "../graph/value.ts"
 import { formatType } from "../graph/value.ts"
@@ -18,9 +20,17 @@ export interface Network {
   open(inputs: Inputs<ValueType>): Promise<OpenNetwork>
   /** Opens the graph for these inputs, runs it once, and releases it. */
   run(inputs: Inputs<Tensor>, outputs?: readonly string[]): Promise<Record<string, Tensor>>
-  /** Gives all memory back, that of graphs in use as soon as they are released. */
+  /**
+   * The same network with updates of its weights beside those that it has, and with `fixed` fed at every run in place of
+   * what was fixed under those names. Without updates the two share their graphs.
+   */
+  with(updates: readonly DescribeUpdates[], fixed: Inputs<Tensor>): Network
+  /** Gives all memory back, that of graphs in use as soon as they are released, of shared ones with their last network. */
   close(): Promise<void>
 }
+
+/** Updates of a network's weights from its inputs, described anew for each graph. */
+export type DescribeUpdates = (inputs: Inputs<Value>) => WeightUpdates
 
 /** A loaded graph. */
 export interface OpenNetwork {
@@ -45,20 +55,71 @@ interface Entry {
   users: number
 }
 
+type Describe = (inputs: Inputs<Value>) => Inputs<Value>
+
 /** A network from the function that describes its outputs from its inputs. Nothing is loaded yet. */
-export function network(
-  describe: (inputs: Inputs<Value>) => Inputs<Value>,
+export function network(describe: Describe, options: NetworkOptions): Network {
+  return member(graphs(describe, [], options), {})
+}
+
+/** One of the networks that share graphs, and what it feeds them at every run. */
+function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
+  const leave = shared.join()
+  let closed = false
+  const checkOpen = () => {
+    if (closed) throw new LimnError("The model is closed; load it again to use it.")
+  }
+  const open = async (inputs: Inputs<ValueType>): Promise<OpenNetwork> => {
+    checkOpen()
+    const { run, release } = await shared.open({ ...inputs, ...fixed })
+    return { run: (given, outputs) => run({ ...given, ...fixed }, outputs), release }
+  }
+  return {
+    open,
+    async run(inputs, outputs) {
+      const opened = await open(inputs)
+      try {
+        return await opened.run(inputs, outputs)
+      } finally {
+        opened.release()
+      }
+    },
+    with(updates, more) {
+      checkOpen()
+      return member(updates.length === 0 ? shared : shared.with(updates), { ...fixed, ...more })
+    },
+    async close() {
+      if (closed) return
+      closed = true
+      await leave()
+    },
+  }
+}
+
+/** The loaded graphs of one description. */
+interface Graphs extends Pick<Network, "open"> {
+  /** Counts a network that uses them, until it leaves; with the last one they are closed. */
+  join(): () => Promise<void>
+  /** Graphs of the same description with more updates. */
+  with(updates: readonly DescribeUpdates[]): Graphs
+}
+
+function graphs(
+  describe: Describe,
+  updates: readonly DescribeUpdates[],
   { precision, ...options }: NetworkOptions,
-): Network {
+): Graphs {
   /** The least recently used first. */
   const entries = new Map<string, Entry>()
+  let networks = 0
   let closed = false
 
   const load = (types: Inputs<ValueType>): Entry => {
     const values = Object.entries(types).map(
       ([name, { dtype, shape }]) => [name, input(name, dtype, shape)] as const,
     )
-    const outputs = describe(Object.fromEntries(values))
+    const inputs = Object.fromEntries(values)
+    const outputs = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
     const model = toOnnx(build(precision === "fp16" ? toHalfPrecision(outputs) : outputs))
     const elements = model.initializers.reduce((sum, { shape }) => sum + sizeOf(shape), 0)
     const bytes = elements * (precision === "fp16" ? 2 : 4)
@@ -79,7 +140,6 @@ export function network(
   }
 
   const open = async (types: Inputs<ValueType>): Promise<OpenNetwork> => {
-    if (closed) throw new LimnError("The model is closed; load it again to use it.")
     const key = Object.entries(types)
       .map(([name, type]) => `${name} ${formatType(type)}`)
       .join()
@@ -105,20 +165,18 @@ export function network(
 
   return {
     open,
-    async run(inputs, outputs) {
-      const opened = await open(inputs)
-      try {
-        return await opened.run(inputs, outputs)
-      } finally {
-        opened.release()
+    join() {
+      networks++
+      return async () => {
+        networks--
+        if (networks > 0) return
+        closed = true
+        const idle = [...entries.values()].filter((entry) => entry.users === 0)
+        entries.clear()
+        await Promise.all(idle.map(unload))
       }
     },
-    async close() {
-      closed = true
-      const idle = [...entries.values()].filter((entry) => entry.users === 0)
-      entries.clear()
-      await Promise.all(idle.map(unload))
-    },
+    with: (more) => graphs(describe, [...updates, ...more], { precision, ...options }),
   }
 }
 

@@ -10,6 +10,8 @@ export interface PictureSettings {
   readonly options: PictureOptions & Pick<Settings, "strength">
   /** The words that the model had learnt by textual inversion. */
   readonly embeddings: readonly string[]
+  /** What the model was given beside its checkpoint, where it was, by name. */
+  readonly loras?: Settings["loras"]
   /** Which of the pictures of its settings it is, from 0, where one seed drew several. */
   readonly picture: number
   /** Sentences about what the file says and limn does not do. */
@@ -41,13 +43,15 @@ function fromLimn(json: string, name: string): PictureSettings {
     device: _,
     precision: __,
     picture = 0,
+    loras,
     seed,
     embeddings = [],
     ...options
   } = settings as unknown as Settings & { picture?: number }
   const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
   if (!Array.isArray(embeddings)) throw broken(name, "limn")
-  return { model, options: { ...options, seed: given }, embeddings, picture, warnings: [] }
+  const beside = { embeddings, ...(loras && { loras }) }
+  return { model, options: { ...options, seed: given }, ...beside, picture, warnings: [] }
 }
 
 /**
@@ -72,8 +76,12 @@ function fromParameters(text: string, name: string): PictureSettings {
   const warnings: string[] = []
   const scheduler = schedulerOf([pairs.get("Sampler"), pairs.get("Schedule type")], warnings)
   const skip = number("Clip skip")
+  const loras = Array.from(prompt.matchAll(loraTag), ([, called, scale]) => ({
+    name: called,
+    scale: Number(scale ?? 1),
+  }))
   const options = withoutGaps({
-    prompt: prompt.trimEnd(),
+    prompt: prompt.replace(loraTag, "").trimEnd(),
     promptSyntax: "weighted" as const,
     negativePrompt: negative.join("\nNegative prompt: ").trimEnd(),
     steps: number("Steps"),
@@ -93,8 +101,12 @@ function fromParameters(text: string, name: string): PictureSettings {
   // "TI hashes: "word: hash, word: hash""
   const hashes = pairs.get("TI hashes")?.replaceAll('"', "").split(",") ?? []
   const embeddings = hashes.map((one) => one.split(":")[0].trim())
-  return { ...modelOf(pairs.get("Model")), options, embeddings, picture: 0, warnings }
+  const beside = { embeddings, ...(loras.length > 0 && { loras }) }
+  return { ...modelOf(pairs.get("Model")), options, ...beside, picture: 0, warnings }
 }
+
+/** How prompts give a LoRA to web tools: its name, and how much of it. Further numbers are for single parts of a model. */
+const loraTag = / ?<lora:([^:>]+)(?::(-?[\d.]+))?(?::[^>]*)?>/g
 
 function noiseOf(rng: string | undefined): "cpu" | "cuda" {
   return rng === "CPU" ? "cpu" : "cuda"

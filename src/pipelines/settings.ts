@@ -73,6 +73,8 @@ export interface Settings {
   readonly promptSyntax: PromptSyntax
   /** The words that the model had learnt by textual inversion, where there were any. */
   readonly embeddings?: readonly string[]
+  /** What the model was given beside its checkpoint, where it was. */
+  readonly loras?: readonly { readonly name: string; readonly scale: number }[]
   readonly device: string
   readonly precision: string
 }
@@ -108,6 +110,7 @@ export function resolveSettings(
     clipSkip: options.clipSkip ?? 0,
     promptSyntax: options.promptSyntax ?? "plain",
     ...(embeddings.length > 0 && { embeddings }),
+    ...(model.loras.length > 0 && { loras: model.loras.map(({ name, scale }) => ({ name, scale })) }),
     device: model.device,
     precision: model.precision,
   }
@@ -176,8 +179,10 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
   // What weighs nothing here must not weigh in a web tool.
   const shown = (text: string) => (settings.promptSyntax === "plain" ? escapeWeights(text) : text)
   const negative = negativePrompt === "" ? [] : [`Negative prompt: ${shown(negativePrompt)}`]
+  // Web tools are given LoRAs in the prompt.
+  const tags = (settings.loras ?? []).map(({ name, scale }) => ` <lora:${name}:${scale}>`)
   return {
-    parameters: [shown(prompt), ...negative, facts.join(", ")].join("\n"),
+    parameters: [[shown(prompt), ...tags].join(""), ...negative, facts.join(", ")].join("\n"),
     limn: JSON.stringify(own, (_, value) => (typeof value === "bigint" ? String(value) : value)),
   }
 }

@@ -29,7 +29,7 @@ export interface TensorFile {
    * memory than the file.
    */
   stored(name: string): StoredWeight
-  /** One tensor in memory. Throws a FormatError where limn has not its type. */
+  /** Reads one tensor, while the file is open. Throws as `stored` does. */
   read(name: string): Tensor
 }
 

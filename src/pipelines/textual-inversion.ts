@@ -1,7 +1,8 @@
 import { absolutePath } from "#platform"
 import type { StoredWeight } from "../graph/weights.ts"
-import { FormatError } from "../ground/errors.ts"
+import { FormatError, UsageError } from "../ground/errors.ts"
 import { formatShape } from "../ground/shape.ts"
+import { withLoras } from "./lora.ts"
 import type { Model } from "./model.ts"
 import type { TensorFile } from "./tensor-file.ts"
 import { withTensorFile } from "./tensor-file.ts"
@@ -24,13 +25,17 @@ export interface TextualInversionOptions {
  *   { clip_l: [N, D1], clip_g: [N, D2] }           for SDXL's two encoders
  *
  * Throws a LimnError where there is no such file, a FormatError where it is of another form, damaged, or of other widths
- * than the model's text encoders, a UsageError for a word that the model already has.
+ * than the model's text encoders, a UsageError for a word that the model already has and for a model with LoRAs.
  */
 export async function withTextualInversion(
   model: Model,
   path: string,
   options: TextualInversionOptions = {},
 ): Promise<Model> {
+  if (model.loras.length > 0)
+    throw new UsageError(
+      `Words are added before LoRAs; give ${path} to the model without them, and then the LoRAs to the result.`,
+    )
   const file = absolutePath(path)
   const found = await withTensorFile(file, readWord)
   const word = options.token ?? found.word
@@ -38,14 +43,16 @@ export async function withTextualInversion(
   const textEncoders = model.textEncoders.map((encoder, i) =>
     encoder.extend({ word, vectors: found.vectors[i] }),
   )
-  return {
+  const extended: Model = {
     ...model,
     textEncoders,
     encodings: new Map(),
+    with: (...loras) => withLoras(extended, loras),
     async close() {
       await Promise.all(textEncoders.map(({ network }) => network.close()))
     },
   }
+  return extended
 }
 
 /** The word of a file, and its vectors [N, D] for each text encoder in the family's order. */

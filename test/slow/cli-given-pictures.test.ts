@@ -10,6 +10,9 @@ import { installLimn } from "./processes/installed-limn.ts"
 
 /** A whole Stable Diffusion folder, tiny and of random weights. */
 const tiny = join(import.meta.dirname, "../golden/pipeline/model")
+const [ink, wash] = ["ink", "wash"].map((name) =>
+  join(import.meta.dirname, `../golden/lora/${name}.safetensors`),
+)
 
 let installed: InstalledLimn
 beforeAll(() => {
@@ -110,5 +113,20 @@ describe("limn again", () => {
     expect((await again(["dog-1.png"])).stderr).toBe(
       "limn: dog-1.png was drawn over another picture; give that with --image.\n",
     )
+  })
+
+  it("wants the LoRAs that a picture was drawn with, and takes their scales from it", async () => {
+    await draw(["a cat", "--seed", "7", "--out", "plain.png"])
+    const drawn = await draw(["a cat", "--seed", "7", "--lora", `${ink}:0.8`, "--lora", `${wash}:-.5`])
+    expect(drawn).toEqual({ code: 0, stdout: "cat-7.png\n", stderr: "" })
+    expect((await again(["cat-7.png"])).stderr).toBe(
+      'limn: cat-7.png was drawn with the LoRA "ink"; say where that is with --lora.\n',
+    )
+    expect((await again(["cat-7.png", "--lora", ink, "--lora", wash, "--out", "again.png"])).code).toBe(0)
+    const [plain, old, made] = ["plain.png", "cat-7.png", "again.png"].map((path) =>
+      readFileSync(join(folder, path)),
+    )
+    expect(made.equals(old)).toBe(true)
+    expect(decodePng(old).data).not.toEqual(decodePng(plain).data)
   })
 })

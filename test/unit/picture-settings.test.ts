@@ -49,6 +49,19 @@ describe("A1111's parameters", () => {
     })
   })
 
+  test("name LoRAs in the prompt, which ends without them", () => {
+    const text =
+      "a <b> boat <lora:ink wash_v2:0.65>, <lora:x>on water <lora:y:-1:0.5>\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1"
+    expect(parameters(text)).toMatchObject({
+      options: { prompt: "a <b> boat,on water" },
+      loras: [
+        { name: "ink wash_v2", scale: 0.65 },
+        { name: "x", scale: 1 },
+        { name: "y", scale: -1 },
+      ],
+    })
+  })
+
   test("know the old way to name a spacing, a picture that was drawn over, and the CPU's noise", () => {
     const { options } = parameters(
       "a boat\nSteps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 1, Size: 512x512, Denoising strength: 0.6, RNG: CPU",
