@@ -29,7 +29,9 @@ export interface Taesd {
 export async function openTaesd(path: string, half: Half): Promise<Taesd> {
   const place = absolutePath(path)
   if (!(await exists(place)))
-    throw new UsageError(`There is nothing at ${path}; give TAESD's ${half}, as a file or a diffusers folder.`)
+    throw new UsageError(
+      `There is nothing at ${path}; give TAESD's ${half}, as a file or a diffusers folder.`,
+    )
   const single = namesSingleFile(place)
   const { tensors, ...whole } = single ? await openFile(place, half) : await openComponent(place)
   const config = taesdConfig(whole.config, single ? place : absolutePath(place, "config.json"))

@@ -262,6 +262,7 @@ describe("numbered names of TAESD's two files", () => {
   })
 
   it("leaves every name of diffusers alone", () => {
-    for (const { name } of parametersFrom.AutoencoderTiny({})) expect(renameTaesdKey(name, "decoder")).toBe(name)
+    for (const { name } of parametersFrom.AutoencoderTiny({}))
+      expect(renameTaesdKey(name, "decoder")).toBe(name)
   })
 })

@@ -14,7 +14,10 @@ const shared = join(import.meta.dirname, "../../../shared/data/taesd")
 /** Runs both halves over the golden's image and latents and holds them to what diffusers gave. */
 async function expectGolden(file: string, encoderPath: string, decoderPath: string): Promise<void> {
   const golden = goldenTensors(file)
-  const [encoder, decoder] = [await openTaesd(encoderPath, "encoder"), await openTaesd(decoderPath, "decoder")]
+  const [encoder, decoder] = [
+    await openTaesd(encoderPath, "encoder"),
+    await openTaesd(decoderPath, "decoder"),
+  ]
   const [encoderWeights, decoderWeights] = [encoder.weights(), decoder.weights()]
   const image = input("image", "float32", golden.image.shape)
   const latents = input("latents", "float32", golden.latents.shape)

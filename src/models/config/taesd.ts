@@ -1,5 +1,13 @@
 import { z } from "zod"
-import { keyError, listOf, oneOf, positiveInteger, positiveNumber, readConfig, wholeNumber } from "./fields.ts"
+import {
+  keyError,
+  listOf,
+  oneOf,
+  positiveInteger,
+  positiveNumber,
+  readConfig,
+  wholeNumber,
+} from "./fields.ts"
 
 /** Everything that the forward pass of diffusers `AutoencoderTiny` depends on, with its defaults filled in. */
 export interface TaesdConfig {
