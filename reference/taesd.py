@@ -16,8 +16,8 @@ from common import GOLDEN, fresh, generator, randomize, report, write_tensors
 
 WEIGHTS = GOLDEN.parent.parent.parent / "shared" / "data" / "taesd"
 RANDOM = dict(
-    encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(12, 12, 12), num_encoder_blocks=(1, 0, 2),
-    num_decoder_blocks=(2, 1, 1), latent_channels=5,
+    encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(12,) * 4, num_encoder_blocks=(1, 0, 2, 1),
+    num_decoder_blocks=(2, 1, 0, 1),
 )
 
 
@@ -44,10 +44,10 @@ def main():
     model = randomize(AutoencoderTiny(**RANDOM), seed=600)
     model.save_pretrained(folder)
     g = generator(9)
-    for batch, height, width in ((1, 9, 14), (2, 8, 12)):
+    for batch, height, width in ((1, 19, 26), (2, 16, 24)):
         image = torch.rand(batch, 3, height, width, generator=g) * 2 - 1
         # So large that they are pressed together.
-        latents = 3 * torch.randn(batch, 5, 3, 4, generator=g)
+        latents = 3 * torch.randn(batch, 4, 3, 4, generator=g)
         write_tensors(folder / f"case-{height}x{width}.safetensors", case(model, image, latents))
     folder = fresh(GOLDEN / "taesd" / "published")
     for name in ("taesd", "taesdxl"):

@@ -8,8 +8,12 @@ import { asSeed, type DrawingOptions, drawOrders, inkling, pictureOptions } from
 /** Draws a picture again from the settings in its file; options change single settings. */
 export async function again(path: string, options: DrawingOptions): Promise<void> {
   const text = readPngText(await readBytes(path), path)
-  const { model, options: made, picture, warnings } = readPictureSettings(text, path)
+  const { model, decoder, options: made, picture, warnings } = readPictureSettings(text, path)
   for (const warning of warnings) process.stderr.write(`limn: ${warning}\n`)
+  if (decoder !== undefined && options.decoder === undefined)
+    process.stderr.write(
+      `limn: ${path} was decoded by ${decoder}; to have that again, say where it is with --decoder.\n`,
+    )
   const { strength = made.strength, image } = options
   if (strength !== undefined && image === undefined)
     throw new UsageError(`${path} was drawn over another picture; give that with --image.`)

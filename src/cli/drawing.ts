@@ -19,6 +19,7 @@ import { progressOn } from "./progress.ts"
 /** What every command that draws can be told. */
 export interface DrawingOptions {
   readonly model?: string
+  readonly decoder?: string
   readonly out?: string
   readonly negative?: string
   readonly seed?: bigint
@@ -61,7 +62,7 @@ export async function drawOrders(
   options: DrawingOptions,
   imagesPerPrompt = 1,
 ): Promise<void> {
-  const { device, precision, json = false, quiet = false } = options
+  const { decoder, device, precision, json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
   const verb = await verbOf(options)
   const progress = progressOn(process.stderr, { quiet })
@@ -78,7 +79,7 @@ export async function drawOrders(
   }
   try {
     progress.show({ label: "loading" })
-    const model = await load(options.model ?? inkling, { device, precision })
+    const model = await load(options.model ?? inkling, { decoder, device, precision })
     for (const { picture = 0, ...order } of orders) {
       const { images, settings, timings, warnings } = await verb(model, {
         ...order,

@@ -83,6 +83,7 @@ function program(): Command {
 function withDrawingOptions(command: Command): Command {
   return command
     .option("--model <path>", "a folder in diffusers' layout, or a checkpoint in one file (default: Inkling)")
+    .option("--decoder <path>", "TAESD, to decode fast and roughly (default: the model's own)")
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))

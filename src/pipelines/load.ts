@@ -17,8 +17,10 @@ import { checkAllRead, componentWeights } from "./component.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
+import { choosePreview } from "./preview-factors.ts"
 import type { SingleFileOptions } from "./single-file.ts"
 import { namesSingleFile, openSingleFile } from "./single-file.ts"
+import { taesdDecoder } from "./taesd.ts"
 import { mostClipSkip, type TextEncoder, textEncoder } from "./text-encoder.ts"
 
 /** How a model is loaded. */
@@ -27,13 +29,18 @@ export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory
   readonly device?: Device | "auto"
   /** "auto" (the default) is fp16 on CUDA, where it is fastest, and fp32 elsewhere: a CPU only imitates fp16. */
   readonly precision?: Precision | "auto"
+  /**
+   * TAESD, to decode with in place of the model's own autoencoder: in a small part of the time and memory, and less exact.
+   * A file (taesd_decoder.safetensors), or a diffusers folder. Pictures are still encoded with the model's own.
+   */
+  readonly decoder?: string
 }
 
 /**
  * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json, or, of 1.x, one file
  * (.ckpt, .safetensors) with the names of the original code. Headers and configurations are read and checked; weights
  * stay in their files until a run needs them.
- * Throws a UsageError where the path is neither, a LimnError where a file is missing, of another family, or the device
+ * Throws a UsageError where a path is no such thing, a LimnError where a file is missing, of another family, or the device
  * does not work, a FormatError where a file is not what it claims to be.
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
@@ -82,15 +89,19 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     return { moments }
   }, vaeRunning)
 
-  const decoder = network(({ latents }) => {
-    const weights = vaeWeights()
-    const image = decodeLatents(div(latents, scalar(vae.scalingFactor, latents)), weights, vae)
-    checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
-    return { image }
-  }, vaeRunning)
+  const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
+  const decoderPath = options.decoder === undefined ? undefined : absolutePath(options.decoder)
+  const decoder =
+    decoderPath === undefined
+      ? network(({ latents }) => {
+          const weights = vaeWeights()
+          const image = decodeLatents(div(latents, scalar(vae.scalingFactor, latents)), weights, vae)
+          checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
+          return { image }
+        }, vaeRunning)
+      : await taesdDecoder(decoderPath, { channels: vae.latentChannels, latentPixels }, running)
 
   const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, encoder, decoder]
-  const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   return {
     path: source,
@@ -108,6 +119,8 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     unet: unetNetwork,
     encoder,
     decoder,
+    decoderPath,
+    preview: choosePreview(defaults.preview, family.preview, vae.latentChannels, source),
     encodings: new Map(),
     loadMs: performance.now() - start,
     async close() {

@@ -7,6 +7,8 @@ import type { PictureOptions, Settings } from "./settings.ts"
 export interface PictureSettings {
   /** What the program that made it called the model. */
   readonly model?: string
+  /** Name of the file or folder of the decoder that stood for the model's own. */
+  readonly decoder?: string
   readonly options: PictureOptions & Pick<Settings, "strength">
   /** Which of the pictures of its settings it is, from 0, where one seed drew several. */
   readonly picture: number
@@ -36,6 +38,7 @@ function fromLimn(json: string, name: string): PictureSettings {
   if (settings === undefined || settings.prompt === undefined) throw broken(name, "limn")
   const {
     model,
+    decoder,
     device: _,
     precision: __,
     picture = 0,
@@ -43,7 +46,7 @@ function fromLimn(json: string, name: string): PictureSettings {
     ...options
   } = settings as unknown as Settings & { picture?: number }
   const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
-  return { model, options: { ...options, seed: given }, picture, warnings: [] }
+  return { model, decoder, options: { ...options, seed: given }, picture, warnings: [] }
 }
 
 /**

@@ -1,10 +1,11 @@
 import { UsageError } from "../ground/errors.ts"
 import { parseSeed } from "../ground/random/seed.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
+import type { TileOptions } from "./autoencoder.ts"
 import type { Model } from "./model.ts"
 
 /** What is asked of a verb that draws, as far as it says how the pictures come out. */
-export interface PictureOptions {
+export interface PictureOptions extends TileOptions {
   /** What to draw: one text, or several that are drawn together. */
   readonly prompt: string | readonly string[]
   /** What to be led away from, the same for all prompts or one for each; default "". Needs a guidance scale above 1. */
@@ -63,6 +64,10 @@ export interface Settings {
   /** The share of the steps that were walked, where a picture was given to start from. */
   readonly strength?: number
   readonly clipSkip: number
+  /** Whether the autoencoder worked in tiles, where that was asked; else it follows from the size. */
+  readonly tiled?: boolean
+  /** Name of the file or folder of the decoder that stood for the model's own, where there was one. */
+  readonly decoder?: string
   readonly device: string
   readonly precision: string
 }
@@ -80,7 +85,7 @@ export function resolveSettings(
   if (prompt.length === 0) throw new UsageError("There is no prompt; give at least one.")
   const [height, width] = model.size
   const settings: Settings = {
-    model: model.path.split(/[\\/]/).at(-1) ?? model.path,
+    model: lastPart(model.path),
     prompt,
     negativePrompt: negatives(options.negativePrompt ?? "", prompt.length),
     width: options.width ?? width,
@@ -95,6 +100,8 @@ export function resolveSettings(
     eta: options.eta ?? 0,
     ...(options.strength !== undefined && { strength: options.strength }),
     clipSkip: options.clipSkip ?? 0,
+    ...(options.tiled !== undefined && { tiled: options.tiled }),
+    ...(model.decoderPath !== undefined && { decoder: lastPart(model.decoderPath) }),
     device: model.device,
     precision: model.precision,
   }
@@ -161,6 +168,10 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     parameters: [prompt, ...negative, facts.join(", ")].join("\n"),
     limn: JSON.stringify(own, (_, value) => (typeof value === "bigint" ? String(value) : value)),
   }
+}
+
+function lastPart(path: string): string {
+  return path.split(/[\\/]/).at(-1) ?? path
 }
 
 function negatives(given: string | readonly string[], prompts: number): readonly string[] {
