@@ -39,7 +39,8 @@ const { values: options } = parseArgs({
 const size = Number(options.size)
 
 const vae = autoencoderConfig(stableDiffusion1Configs(() => undefined).vae, "vae")
-const running = { device: "cpu", precision: "fp32" } as const
+// As `load` runs autoencoders.
+const running = { device: "cpu", precision: "fp32", freeAfterRun: true } as const
 const isDecoders = ({ name }: { readonly name: string }) => /^(decoder|post_quant_conv)\./.test(name)
 
 const decoders: Readonly<Record<string, (weights: string) => Promise<Network>>> = {

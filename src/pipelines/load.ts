@@ -80,8 +80,10 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     return { output }
   }, running)
 
-  const vaeRunning: typeof running =
-    family.upcastsAutoencoder && vae.forceUpcast ? { ...running, precision: "fp32" } : running
+  // Of all parts it takes the most memory while it runs, and it runs seldom: in tiles, in graphs of several sizes.
+  const decoding = { ...running, freeAfterRun: true }
+  const vaeRunning: typeof decoding =
+    family.upcastsAutoencoder && vae.forceUpcast ? { ...decoding, precision: "fp32" } : decoding
   const encoder = network(({ image }) => {
     const weights = vaeWeights()
     const moments = encodeMoments(image, weights, vae)
@@ -99,7 +101,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
           checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
           return { image }
         }, vaeRunning)
-      : await taesdDecoder(decoderPath, { channels: vae.latentChannels, latentPixels }, running)
+      : await taesdDecoder(decoderPath, { channels: vae.latentChannels, latentPixels }, decoding)
 
   const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, encoder, decoder]
   const [height, width] = denoiser.sampleSize ?? [64, 64]
