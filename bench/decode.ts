@@ -22,9 +22,9 @@ import { taesdDecoder } from "../src/pipelines/taesd.ts"
 import { commonOptions, measured, median, report, rounded } from "./machine.ts"
 
 /**
- * How long it takes to decode one large picture, graphs loaded on the way, and the most memory that the process holds: by
- * Stable Diffusion 1.x's autoencoder and by TAESD, both at full size and of random weights, in tiles and, with --whole, at
- * once, which takes the more memory the larger the picture (2048 x 2048: tens of gigabytes).
+ * How long it takes to decode one large picture, graphs loaded on the way, and the most memory that the process holds:
+ * by Stable Diffusion 1.x's autoencoder and by TAESD, both at full size and of random weights, in tiles and, with
+ * --whole, at once, which takes the more memory the larger the picture.
  */
 const { values: options } = parseArgs({
   options: {

@@ -9,8 +9,8 @@ import { writeTextFile } from "./files.ts"
 import { fitPreview } from "./preview-fit.ts"
 
 // npx tsx --conditions=source inkling/fit-preview.ts [--model models/inkling]
-// Finds by which linear map a model's latents show best as colours, and writes it into the limn.json of its folder. To be run
-// again whenever its autoencoder has learnt.
+// Finds by which linear map a model's latents show best as colours, and writes it into the limn.json of its folder. To
+// be run again whenever its autoencoder has learnt.
 
 runCommand(async () => {
   const { values } = parseArgs({ options: { model: { type: "string", default: "models/inkling" } } })

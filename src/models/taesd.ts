@@ -7,7 +7,7 @@ import type { TaesdConfig } from "./config/taesd.ts"
 const LATENT_MAGNITUDE = 3
 
 /**
- * Pictures into their latents, by the tiny autoencoder TAESD (Ollin Boer Bohan 2023), without a distribution around them.
+ * Pictures into their latents by the tiny autoencoder TAESD (Ollin Boer Bohan 2023), with no distribution around them.
  *   x [B, 3, H, W] in [-1, 1]   ->   [B, L, H / f, W / f], f = 2^(blocks - 1), rounded up
  * Weight names and structure: diffusers `AutoencoderTiny.encode`.
  */

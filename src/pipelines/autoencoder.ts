@@ -8,8 +8,8 @@ import { inTiles } from "./tiles.ts"
 /** Whether an autoencoder works on whole pictures or, in bounded memory, on tiles of them. */
 export interface TileOptions {
   /**
-   * Decode and encode in tiles of 512 x 512 pixels that fade into each other; colours may differ a little from one to the
-   * next. Default: where a picture has more pixels than 1024 x 1024.
+   * Decode and encode in tiles of 512 x 512 pixels that fade into each other; colours may differ a little from one to
+   * the next. Default: where a picture has more pixels than 1024 x 1024.
    */
   readonly tiled?: boolean
 }
@@ -53,8 +53,8 @@ export async function openDecoder(
 }
 
 /**
- * Pictures from a model's latents [B, C, h, w], such as those of a step of `denoise`. With the decoder of a model that was
- * loaded with TAESD it is quick enough to follow a walk.
+ * Pictures from a model's latents [B, C, h, w], such as those of a step of `denoise`. A model that was loaded with
+ * TAESD for its decoder is quick enough to follow a walk.
  * Throws a LimnError where the decoder fails.
  */
 export async function decodeLatents(

@@ -30,8 +30,8 @@ export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory
   /** "auto" (the default) is fp16 on CUDA, where it is fastest, and fp32 elsewhere: a CPU only imitates fp16. */
   readonly precision?: Precision | "auto"
   /**
-   * TAESD, to decode with in place of the model's own autoencoder: in a small part of the time and memory, and less exact.
-   * A file (taesd_decoder.safetensors), or a diffusers folder. Pictures are still encoded with the model's own.
+   * TAESD, to decode with in place of the model's own autoencoder: in a small part of the time and memory, and less
+   * exact. A file (taesd_decoder.safetensors), or a diffusers folder. Pictures are still encoded with the model's own.
    */
   readonly decoder?: string
 }
@@ -40,8 +40,8 @@ export interface LoadOptions extends Pick<SessionOptions, "threads" | "lowMemory
  * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json, or, of 1.x, one file
  * (.ckpt, .safetensors) with the names of the original code. Headers and configurations are read and checked; weights
  * stay in their files until a run needs them.
- * Throws a UsageError where a path is no such thing, a LimnError where a file is missing, of another family, or the device
- * does not work, a FormatError where a file is not what it claims to be.
+ * Throws a UsageError where a path is no such thing, a LimnError where a file is missing, of another family, or the
+ * device does not work, a FormatError where a file is not what it claims to be.
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const start = performance.now()

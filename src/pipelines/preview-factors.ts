@@ -1,8 +1,8 @@
 import { FormatError } from "../ground/errors.ts"
 
 /**
- * A linear map from latents to colours in [-1, 1]: red, green and blue for each channel of the latents, and a last row that
- * is added.
+ * A linear map from latents to colours in [-1, 1]: red, green and blue for each channel of the latents, and a last row
+ * that is added.
  */
 export type PreviewFactors = readonly (readonly [red: number, green: number, blue: number])[]
 
@@ -25,7 +25,8 @@ export const stableDiffusionXlPreview: PreviewFactors = [
 ]
 
 /**
- * Which factors fit a model's latents: those that it brings along, else its family's where they are for as many channels.
+ * Which factors fit a model's latents: those that it brings along, else its family's where they are for as many
+ * channels.
  * Throws a FormatError where its own are not; `source` names the model.
  */
 export function choosePreview(

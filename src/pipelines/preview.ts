@@ -8,8 +8,8 @@ import type { PreviewFactors } from "./preview-factors.ts"
 import { rowsOf } from "./rows.ts"
 
 /**
- * Small pictures of latents [B, C, h, w], such as `predOriginalSample` of a step, by a linear map: a pixel for each place,
- * h x w in all, in no time and without further weights.
+ * Small pictures of latents [B, C, h, w], such as `predOriginalSample` of a step, by a linear map: a pixel for each
+ * place, h x w in all, in no time and without further weights.
  * Throws a UsageError where no map is known for the model's latents.
  */
 export function linearPreview(

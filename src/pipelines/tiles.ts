@@ -7,8 +7,8 @@ type Picture = Tensor<"float32">
 const OVERLAP = 0.25
 
 /**
- * What a network makes of a picture that is too large for it at once, from square tiles that overlap by a quarter and fade
- * into each other, as diffusers' `AutoencoderKL` does after `enable_tiling`.
+ * What a network makes of a picture that is too large for it at once, from square tiles that overlap by a quarter and
+ * fade into each other, as diffusers' `AutoencoderKL` does after `enable_tiling`.
  *   x [B, C, H, W]   ->   [B, C2, s H, s W], s being the scale at which `run` gives a tile
  * `side` is that of a tile of x, a multiple of 4, and of 4 / s; an x that fits in one tile is run as it is.
  */
