@@ -9,7 +9,7 @@ import json
 from unittest.mock import patch
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from common import GOLDEN
@@ -46,6 +46,11 @@ AUTOENCODERS = (
     dict(block_out_channels=(4, 6), layers_per_block=1, norm_num_groups=2, in_channels=1, out_channels=2, latent_channels=5,
          mid_block_add_attention=False, use_quant_conv=False, use_post_quant_conv=False,
          down_block_types=(DOWN_ENCODER,) * 2, up_block_types=(UP_DECODER,) * 2),
+)
+
+TINY_AUTOENCODERS = (
+    dict(encoder_block_out_channels=(4, 4), decoder_block_out_channels=(6, 6, 6), num_encoder_blocks=(2, 1), num_decoder_blocks=(1, 0, 2),
+         in_channels=1, out_channels=2, latent_channels=5),
 )
 
 CLIPS = (
@@ -103,6 +108,7 @@ if __name__ == "__main__":
     models = [
         *(described("UNet2DConditionModel", lambda: UNet2DConditionModel(**config)) for config in UNETS),
         *(described("AutoencoderKL", lambda: AutoencoderKL(**config)) for config in AUTOENCODERS),
+        *(described("AutoencoderTiny", lambda: AutoencoderTiny(**config)) for config in TINY_AUTOENCODERS),
         *(clip(model_class, config) for model_class, config in CLIPS),
     ]
     lines = []

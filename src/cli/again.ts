@@ -11,12 +11,24 @@ import { asSeed, type DrawingOptions, drawOrders, inkling, pictureOptions } from
 /** Draws a picture again from the settings in its file; options change single settings. */
 export async function again(path: string, options: DrawingOptions): Promise<void> {
   const text = readPngText(await readBytes(path), path)
-  const { model, options: made, loras, embeddings, picture, warnings } = readPictureSettings(text, path)
+  const {
+    model,
+    decoder,
+    options: made,
+    loras,
+    embeddings,
+    picture,
+    warnings,
+  } = readPictureSettings(text, path)
   const missing =
     embeddings.length > 0 && options.embedding === undefined
       ? [`${path} was drawn with learnt words (${embeddings.join(", ")}); give their files with --embedding.`]
       : []
   for (const warning of [...warnings, ...missing]) process.stderr.write(`limn: ${warning}\n`)
+  if (decoder !== undefined && options.decoder === undefined)
+    process.stderr.write(
+      `limn: ${path} was decoded by ${decoder}; to have that again, say where it is with --decoder.\n`,
+    )
   const { strength = made.strength, image } = options
   if (strength !== undefined && image === undefined)
     throw new UsageError(`${path} was drawn over another picture; give that with --image.`)

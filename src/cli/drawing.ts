@@ -10,13 +10,14 @@ import { inpaint } from "../pipelines/inpaint.ts"
 import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
+import { linearPreview } from "../pipelines/preview.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
 import { fetchingState } from "./fetching.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
 import { openPlace, shownPath } from "./places.ts"
-import { previewKind, previewText } from "./preview.ts"
+import { liveText, previewKind, previewText } from "./preview.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
@@ -26,6 +27,7 @@ export interface DrawingOptions {
   readonly revision?: string
   /** Paths of files of textual inversion. */
   readonly embedding?: readonly string[]
+  readonly decoder?: string
   readonly out?: string
   readonly negative?: string
   readonly seed?: bigint
@@ -67,6 +69,9 @@ export const inkling = fileURLToPath(new URL("../../models/inkling", import.meta
 /** A step takes seconds on large models; Ctrl-C does not wait that long. */
 const PATIENCE_MS = 300
 
+/** A picture that takes longer than this shows what it is coming to. */
+const LIVE_AFTER_MS = 5000
+
 /**
  * Draws the orders one after the other, `imagesPerPrompt` in a row of each prompt; each picture is written as soon as it
  * is there.
@@ -76,7 +81,7 @@ export async function drawOrders(
   options: DrawingOptions,
   imagesPerPrompt = 1,
 ): Promise<void> {
-  const { device, precision, revision, json = false, quiet = false } = options
+  const { decoder, device, precision, revision, json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
   const verb = await verbOf(options)
   const progress = progressOn(process.stderr, { quiet })
@@ -86,14 +91,22 @@ export async function drawOrders(
   })
 
   const done: Done[] = []
-  const onStep = ({ step, steps }: DenoiseStep) => {
-    const label = orders.length === 1 ? "drawing" : `drawing ${done.length + 1} of ${orders.length}`
-    const note = step === steps ? "decoding" : undefined
-    progress.show({ label, done: done.length * steps + step, total: orders.length * steps, note })
+  const follow = (model: Model) => {
+    const started = performance.now()
+    return ({ step, steps, predOriginalSample }: DenoiseStep) => {
+      const label = orders.length === 1 ? "drawing" : `drawing ${done.length + 1} of ${orders.length}`
+      const note = step === steps ? "decoding" : undefined
+      const live = model.preview !== undefined && performance.now() - started > LIVE_AFTER_MS
+      const picture = live
+        ? liveText(linearPreview(model, predOriginalSample)[0], process.env, process.stderr)
+        : undefined
+      progress.show({ label, done: done.length * steps + step, total: orders.length * steps, note, picture })
+    }
   }
   try {
     progress.show({ label: "loading" })
     let model = await load(options.model ?? inkling, {
+      decoder,
       device,
       precision,
       revision,
@@ -111,7 +124,7 @@ export async function drawOrders(
       const { images, settings, timings, warnings } = await verb(model, {
         ...order,
         signal: stop.signal,
-        onStep,
+        onStep: follow(model),
       })
       const path = place.next(order.prompt, order.seed)
       await makeFolder(dirname(path))

@@ -88,6 +88,7 @@ function withDrawingOptions(command: Command): Command {
     .option("--model <path>", "a diffusers folder, a checkpoint, or org/name on the Hub (default: Inkling)")
     .option("--revision <name>", "a branch, tag or commit of a model on the Hub (default: main)")
     .addOption(listOption("--embedding <file>", "a word learnt by textual inversion; may be repeated"))
+    .option("--decoder <path>", "TAESD, to decode fast and roughly (default: the model's own)")
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))

@@ -35,6 +35,18 @@ export function previewText(picture: Pixels, png: Uint8Array, kind: PreviewKind,
   return blocksText(picture, columns)
 }
 
+/** A picture as lines of half blocks, to be written over again, or undefined where a terminal has no place for them. */
+export function liveText(
+  picture: Pixels,
+  env: Readonly<Record<string, string | undefined>>,
+  terminal: Pick<NodeJS.WriteStream, "isTTY" | "columns" | "rows" | "getColorDepth">,
+): string | undefined {
+  const { isTTY, columns, rows } = terminal
+  // The line of the progress stands under it.
+  if (!isTTY || rows < ROWS + 2 || previewKind(env, terminal.getColorDepth()) === undefined) return undefined
+  return blocksText(picture, columns)
+}
+
 /** https://sw.kovidgoyal.net/kitty/graphics-protocol: a PNG in pieces of at most 4096, without an answer. */
 function kittyText(png: Uint8Array): string {
   const pieces =

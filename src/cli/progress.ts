@@ -1,6 +1,6 @@
 import { formatBytes, formatDuration } from "./format.ts"
 
-/** One line at the bottom of the terminal that says how far a long work is. */
+/** One line at the bottom of the terminal that says how far a long work is, and what it has come to above it. */
 export interface Progress {
   /** Names what is being done now, and how much of it is done once that can be counted. */
   show(state: ProgressState): void
@@ -18,6 +18,8 @@ export interface ProgressState {
   readonly unit?: "bytes"
   /** More to say behind the count, such as a loss. */
   readonly note?: string
+  /** A picture in lines, each with its break, that stands above the line until the next state has another or none. */
+  readonly picture?: string
 }
 
 /** How often the clock in the line moves on. */
@@ -32,6 +34,11 @@ export function progressOn(stream: NodeJS.WriteStream, { quiet = false } = {}): 
   let since = performance.now()
   let timer: NodeJS.Timeout | undefined
 
+  /** To where the picture begins, with nothing from there on. */
+  const erased = () => {
+    const lines = state?.picture?.split("\n").length ?? 1
+    return `\r${lines > 1 ? `\x1b[${lines - 1}A` : ""}\x1b[J`
+  }
   const draw = () => {
     if (state === undefined) return
     const now = performance.now()
@@ -44,6 +51,7 @@ export function progressOn(stream: NodeJS.WriteStream, { quiet = false } = {}): 
   return {
     show(next) {
       if (next.label !== state?.label) since = performance.now()
+      if (next.picture !== state?.picture) stream.write(erased() + (next.picture ?? ""))
       state = next
       pace.see(next, performance.now())
       // Never the reason that a process stays alive.
@@ -53,7 +61,7 @@ export function progressOn(stream: NodeJS.WriteStream, { quiet = false } = {}): 
     clear() {
       clearInterval(timer)
       timer = undefined
-      if (state !== undefined) stream.write("\r\x1b[K")
+      if (state !== undefined) stream.write(erased())
       state = undefined
     },
   }

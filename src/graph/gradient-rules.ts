@@ -58,6 +58,8 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
   cos: (g, { inputs: [x] }) => [neg(mul(g, sin(x)))],
   tanh: (g, value) => [sub(g, mul(g, mul(value, value)))],
   sigmoid: (g, value) => [mul(g, sub(value, mul(value, value)))],
+  // Passes where the result is not 0, as PyTorch has it: nothing flows at the bend.
+  relu: (g, value) => [mul(g, cast(cast(value, "bool"), g.dtype))],
   sigmoidGate: (g, value) => {
     // y = x s, s = sigmoid(a x):  y' = s + a x s (1 - s) = s + a y (1 - s)
     const { alpha } = value.attributes

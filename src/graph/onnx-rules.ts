@@ -57,6 +57,7 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
   cos: plain("Cos"),
   tanh: plain("Tanh"),
   sigmoid: plain("Sigmoid"),
+  relu: plain("Relu"),
   sigmoidGate: (emit, [x], output, { attributes: { alpha } }) => {
     emit.add("QuickGelu", [x], { attributes: { alpha }, domain: microsoft, output })
   },

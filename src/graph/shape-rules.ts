@@ -58,6 +58,7 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
   cos: real,
   tanh: real,
   sigmoid: real,
+  relu: real,
   sigmoidGate: real,
   gelu: real,
   erf: real,

@@ -34,6 +34,7 @@ export interface Attributes {
   cos: Record<never, never>
   tanh: Record<never, never>
   sigmoid: Record<never, never>
+  relu: Record<never, never>
   /** x * sigmoid(alpha * x): SiLU for alpha 1, CLIP's quick GELU for 1.702. */
   sigmoidGate: { readonly alpha: number }
   /** The exact GELU, x * Phi(x). */

@@ -85,6 +85,7 @@ const likenesses: readonly Likeness[] = [
     name: "an autoencoder without the rest of its model",
     holds: [/^decoder\.(up_blocks|mid_block|layers)\./],
   },
+  { name: "half of TAESD, a tiny autoencoder", holds: [/^\d+\.conv\.4\.weight$/] },
   { name: "a text encoder without the rest of its model", holds: [/^(text_model\.)?encoder\.layers\./] },
 ]
 

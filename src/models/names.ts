@@ -16,3 +16,15 @@ export function renameAutoencoderKey(name: string): string {
     (_, block: string, layer: string, kind: string) => `${block}.${attentionLayers[layer]}.${kind}`,
   )
 }
+
+/**
+ * Today's name of a tensor of TAESD: diffusers `AutoencoderTiny` holds both halves, the original files one each, of
+ * layers with no more of a name than their number. Their decoder begins with a clamp, which diffusers does not count.
+ * Other names stay.
+ */
+export function renameTaesdKey(name: string, half: "encoder" | "decoder"): string {
+  return name.replace(
+    /^\d+(?=\.)/,
+    (layer) => `${half}.layers.${half === "decoder" ? Number(layer) - 1 : layer}`,
+  )
+}

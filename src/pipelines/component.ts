@@ -42,9 +42,20 @@ export async function openComponent(
   if (!(await exists(json)))
     throw new LimnError(`There is no ${json}; give the folder of one model of a checkpoint.`)
   const config = await readJson(json)
+  return { path, config, tensors: await openTensors(await findWeights(path, variant), rename) }
+}
+
+/**
+ * Where every tensor of some weight files lies, under today's name.
+ * Throws a LimnError where a file is missing, a FormatError where one is broken, or gives a name a second time.
+ */
+export async function openTensors(
+  files: readonly WeightFile[],
+  rename: (name: string) => string,
+): Promise<Map<string, StoredWeight>> {
   const tensors = new Map<string, StoredWeight>()
-  for (const file of await findWeights(path, variant)) await addTensors(tensors, file, rename)
-  return { path, config, tensors }
+  for (const file of files) await addTensors(tensors, file, rename)
+  return tensors
 }
 
 /**

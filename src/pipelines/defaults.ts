@@ -2,15 +2,24 @@ import { z } from "zod"
 import { absolutePath, exists } from "#platform"
 import { FormatError } from "../ground/errors.ts"
 import { readJson } from "./files.ts"
+import type { PreviewFactors } from "./preview-factors.ts"
 
 /** How a model likes to be run where the caller does not say. */
 export interface ModelDefaults {
   /** Steps from noise to picture. */
   readonly steps: number
   readonly guidanceScale: number
+  /** Its latents as colours, where its family's are others. */
+  readonly preview?: PreviewFactors
 }
 
-const schema = z.strictObject({ steps: z.int().positive(), guidanceScale: z.number() }).partial()
+const schema = z
+  .strictObject({
+    steps: z.int().positive(),
+    guidanceScale: z.number(),
+    preview: z.array(z.tuple([z.number(), z.number(), z.number()])),
+  })
+  .partial()
 
 /**
  * What a model's folder recommends in `limn.json`, such as {"steps": 20, "guidanceScale": 4}, where it has one; a file

@@ -5,17 +5,18 @@ import { perSample } from "../ground/random/source.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { Scheduler } from "../schedulers/scheduler.ts"
 import { schedulerFromConfig } from "../schedulers/scheduler.ts"
+import { openDecoder } from "./autoencoder.ts"
 import type { DenoiseOptions, DenoiseStep } from "./denoise.ts"
 import { denoise, openDenoiser } from "./denoise.ts"
 import type { Image } from "./image.ts"
-import { image, pixelsFromTensor } from "./image.ts"
+import { image } from "./image.ts"
 import { loraWarnings } from "./lora.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import { chunkCount, encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
-import { joinRows, repeatedRow, rowsOf } from "./rows.ts"
+import { joinRows, repeatedRow } from "./rows.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
-import { pictureCount, pictureText, resolveSettings } from "./settings.ts"
+import { pictureText, resolveSettings } from "./settings.ts"
 
 /** How the pictures come out, and how to follow and stop the work: what all verbs that draw take. */
 export interface DrawOptions extends PictureOptions {
@@ -120,21 +121,11 @@ export async function draw(
     return last
   })
 
-  const single = rowsOf(latents, 0, 1)
   const pictures = await withNetwork(
     timings,
     "decode",
-    model.decoder.open({ latents: single }),
-    async (decoder) => {
-      const decoded = []
-      // One at a time: decoding takes by far the most memory.
-      for (let i = 0; i < pictureCount(settings); i++) {
-        signal?.throwIfAborted()
-        const { image } = await decoder.run({ latents: rowsOf(latents, i, i + 1) })
-        decoded.push(pixelsFromTensor(image as Tensor<"float32">))
-      }
-      return decoded
-    },
+    openDecoder(model, latents.shape, settings),
+    (decoder) => decoder.decode(latents, signal),
   )
   const images = pictures.map((picture, i) => image(picture, pictureText(settings, i)))
   return {

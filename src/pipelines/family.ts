@@ -2,6 +2,8 @@ import { absolutePath } from "#platform"
 import { FormatError, LimnError } from "../ground/errors.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import { readJson } from "./files.ts"
+import type { PreviewFactors } from "./preview-factors.ts"
+import { stableDiffusionPreview, stableDiffusionXlPreview } from "./preview-factors.ts"
 
 /** What sets one family of models apart, beyond what the configurations of their parts say. */
 export interface Family {
@@ -18,6 +20,8 @@ export interface Family {
   readonly zeroNegative: boolean
   /** Whether its autoencoder overflows in half precision, where that autoencoder's configuration says so. */
   readonly upcastsAutoencoder: boolean
+  /** Latents as colours, where the autoencoder is the published one. */
+  readonly preview: PreviewFactors
   /** diffusers' defaults for its pipeline. */
   readonly defaults: ModelDefaults
 }
@@ -31,6 +35,7 @@ export const stableDiffusion: Family = {
   textStates: "last",
   zeroNegative: false,
   upcastsAutoencoder: false,
+  preview: stableDiffusionPreview,
   defaults: { steps: 50, guidanceScale: 7.5 },
 }
 
@@ -41,6 +46,7 @@ export const stableDiffusionXl: Family = {
   textStates: "penultimate",
   zeroNegative: true,
   upcastsAutoencoder: true,
+  preview: stableDiffusionXlPreview,
   defaults: { steps: 50, guidanceScale: 5 },
 }
 

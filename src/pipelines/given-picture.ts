@@ -3,6 +3,7 @@ import type { RandomSource } from "../ground/random/source.ts"
 import { resizeImage } from "../ground/resize.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
+import { encodePixels } from "./autoencoder.ts"
 import { opaque } from "./image.ts"
 import type { Model } from "./model.ts"
 import { joinRows, rowsOf } from "./rows.ts"
@@ -49,7 +50,7 @@ export async function encodedPicture(
   settings: Settings,
   random: RandomSource,
 ): Promise<Tensor<"float32">> {
-  const moments = (await model.encoder.run({ image })).moments as Tensor<"float32">
+  const moments = await encodePixels(model, image, settings)
   const count = pictureCount(settings)
   const [, channels, ...places] = moments.shape
   const drawn = typeof settings.seed === "object" ? count : 1

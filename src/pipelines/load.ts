@@ -21,8 +21,10 @@ import { withLoras } from "./lora.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
+import { choosePreview } from "./preview-factors.ts"
 import type { SingleFileOptions } from "./single-file.ts"
 import { namesSingleFile, openSingleFile } from "./single-file.ts"
+import { taesdDecoder } from "./taesd.ts"
 import { mostClipSkip, type TextEncoder, textEncoder } from "./text-encoder.ts"
 
 /** How a model is loaded. */
@@ -34,6 +36,11 @@ export interface LoadOptions
   readonly device?: Device | "auto"
   /** "auto" (the default) is fp16 on CUDA, where it is fastest, and fp32 elsewhere: a CPU only imitates fp16. */
   readonly precision?: Precision | "auto"
+  /**
+   * TAESD, to decode with in place of the model's own autoencoder: in a small part of the time and memory, and less
+   * exact. A file (taesd_decoder.safetensors), or a diffusers folder. Pictures are still encoded with the model's own.
+   */
+  readonly decoder?: string
 }
 
 /**
@@ -85,8 +92,10 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     return { output }
   }, running)
 
-  const vaeRunning: typeof running =
-    family.upcastsAutoencoder && vae.forceUpcast ? { ...running, precision: "fp32" } : running
+  // Of all parts it takes the most memory while it runs, and it runs seldom: in tiles, in graphs of several sizes.
+  const decoding = { ...running, freeAfterRun: true }
+  const vaeRunning: typeof decoding =
+    family.upcastsAutoencoder && vae.forceUpcast ? { ...decoding, precision: "fp32" } : decoding
   const encoder = network(({ image }) => {
     const weights = vaeWeights()
     const moments = encodeMoments(image, weights, vae)
@@ -94,15 +103,19 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     return { moments }
   }, vaeRunning)
 
-  const decoder = network(({ latents }) => {
-    const weights = vaeWeights()
-    const image = decodeLatents(div(latents, scalar(vae.scalingFactor, latents)), weights, vae)
-    checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
-    return { image }
-  }, vaeRunning)
+  const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
+  const decoderPath = options.decoder === undefined ? undefined : absolutePath(options.decoder)
+  const decoder =
+    decoderPath === undefined
+      ? network(({ latents }) => {
+          const weights = vaeWeights()
+          const image = decodeLatents(div(latents, scalar(vae.scalingFactor, latents)), weights, vae)
+          checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
+          return { image }
+        }, vaeRunning)
+      : await taesdDecoder(decoderPath, { channels: vae.latentChannels, latentPixels }, decoding)
 
   const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, encoder, decoder]
-  const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   const model: Model = {
     name: local === undefined ? path : (source.split(/[\\/]/).at(-1) ?? source),
@@ -121,6 +134,8 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     unet: unetNetwork,
     encoder,
     decoder,
+    decoderPath,
+    preview: choosePreview(defaults.preview, family.preview, vae.latentChannels, source),
     encodings: new Map(),
     loras: [],
     loadMs: performance.now() - start,

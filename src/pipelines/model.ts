@@ -7,6 +7,7 @@ import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import type { Family } from "./family.ts"
 import type { Network } from "./network.ts"
+import type { PreviewFactors } from "./preview-factors.ts"
 import type { TextEncoder } from "./text-encoder.ts"
 
 /** Numbers that the parts of a model compute in: float32, or float16 where that is safe. */
@@ -80,6 +81,10 @@ export interface Model {
   readonly encoder: Network
   /** `latents` [1, C, h, w] -> `image` [1, 3, H, W], about [-1, 1]. */
   readonly decoder: Network
+  /** The file or folder of TAESD that the decoder is, in place of the model's own, absolute. */
+  readonly decoderPath: string | undefined
+  /** What `linearPreview` shows latents by, where that is known. */
+  readonly preview: PreviewFactors | undefined
   /** Encoded prompts by their text and how it was read, one row each. */
   readonly encodings: Map<string, Promise<Conditioning>>
   /** What it was given beside its checkpoint, in order. */

@@ -7,6 +7,8 @@ import type { PictureOptions, Settings } from "./settings.ts"
 export interface PictureSettings {
   /** What the program that made it called the model. */
   readonly model?: string
+  /** Name of the file or folder of the decoder that stood for the model's own. */
+  readonly decoder?: string
   readonly options: PictureOptions & Pick<Settings, "strength">
   /** The words that the model had learnt by textual inversion. */
   readonly embeddings: readonly string[]
@@ -40,6 +42,7 @@ function fromLimn(json: string, name: string): PictureSettings {
   if (settings === undefined || settings.prompt === undefined) throw broken(name, "limn")
   const {
     model,
+    decoder,
     device: _,
     precision: __,
     picture = 0,
@@ -51,7 +54,7 @@ function fromLimn(json: string, name: string): PictureSettings {
   const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
   if (!Array.isArray(embeddings)) throw broken(name, "limn")
   const beside = { embeddings, ...(loras && { loras }) }
-  return { model, options: { ...options, seed: given }, ...beside, picture, warnings: [] }
+  return { model, decoder, options: { ...options, seed: given }, ...beside, picture, warnings: [] }
 }
 
 /**

@@ -1,12 +1,13 @@
 import { UsageError } from "../ground/errors.ts"
 import { parseSeed } from "../ground/random/seed.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
+import type { TileOptions } from "./autoencoder.ts"
 import type { Model } from "./model.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
 import { escapeWeights } from "./prompt-syntax.ts"
 
 /** What is asked of a verb that draws, as far as it says how the pictures come out. */
-export interface PictureOptions {
+export interface PictureOptions extends TileOptions {
   /** What to draw: one text, or several that are drawn together. */
   readonly prompt: string | readonly string[]
   /** What to be led away from, the same for all prompts or one for each; default "". Needs a guidance scale above 1. */
@@ -75,6 +76,10 @@ export interface Settings {
   readonly embeddings?: readonly string[]
   /** What the model was given beside its checkpoint, where it was. */
   readonly loras?: readonly { readonly name: string; readonly scale: number }[]
+  /** Whether the autoencoder worked in tiles, where that was asked; else it follows from the size. */
+  readonly tiled?: boolean
+  /** Name of the file or folder of the decoder that stood for the model's own, where there was one. */
+  readonly decoder?: string
   readonly device: string
   readonly precision: string
 }
@@ -111,6 +116,8 @@ export function resolveSettings(
     promptSyntax: options.promptSyntax ?? "plain",
     ...(embeddings.length > 0 && { embeddings }),
     ...(model.loras.length > 0 && { loras: model.loras.map(({ name, scale }) => ({ name, scale })) }),
+    ...(options.tiled !== undefined && { tiled: options.tiled }),
+    ...(model.decoderPath !== undefined && { decoder: lastPart(model.decoderPath) }),
     device: model.device,
     precision: model.precision,
   }
@@ -185,6 +192,10 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     parameters: [[shown(prompt), ...tags].join(""), ...negative, facts.join(", ")].join("\n"),
     limn: JSON.stringify(own, (_, value) => (typeof value === "bigint" ? String(value) : value)),
   }
+}
+
+function lastPart(path: string): string {
+  return path.split(/[\\/]/).at(-1) ?? path
 }
 
 function negatives(given: string | readonly string[], prompts: number): readonly string[] {

@@ -92,6 +92,20 @@ describe("limn again", () => {
     expect(made.equals(old)).toBe(true)
   })
 
+  it("decodes by the same decoder where that is given, and else says so", async () => {
+    const decoder = ["--decoder", join(import.meta.dirname, "../golden/taesd/random")]
+    await draw(["a cat", "--seed", "7", ...decoder])
+    expect(await again(["cat-7.png", ...decoder])).toMatchObject({ stdout: "cat-7-2.png\n", stderr: "" })
+    expect(await again(["cat-7.png"])).toMatchObject({
+      code: 0,
+      stdout: "cat-7-3.png\n",
+      stderr: "limn: cat-7.png was decoded by random; to have that again, say where it is with --decoder.\n",
+    })
+    const [other, same, first] = ["-3", "-2", ""].map((n) => readFileSync(join(folder, `cat-7${n}.png`)))
+    expect(same.equals(first)).toBe(true)
+    expect(other.equals(first)).toBe(false)
+  })
+
   it("changes what options change", async () => {
     await draw(["a cat", "--seed", "7"])
     expect((await again(["cat-7.png", "--seed", "8", "--steps", "3"])).stdout).toBe("cat-8.png\n")

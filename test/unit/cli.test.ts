@@ -1,12 +1,12 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { Readable } from "node:stream"
+import { Readable, Writable } from "node:stream"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { formatBytes, formatCount, formatDuration, formatTable } from "../../src/cli/format.ts"
 import { openPlace, shownPath, slug } from "../../src/cli/places.ts"
-import { previewKind, previewText } from "../../src/cli/preview.ts"
-import { paceMeter, progressText } from "../../src/cli/progress.ts"
+import { liveText, previewKind, previewText } from "../../src/cli/preview.ts"
+import { paceMeter, progressOn, progressText } from "../../src/cli/progress.ts"
 import { readPrompts } from "../../src/cli/prompts.ts"
 import { LimnError, UsageError } from "../../src/ground/errors.ts"
 import { pixels } from "../../src/ground/image.ts"
@@ -143,7 +143,72 @@ describe("progress", () => {
   })
 })
 
+describe("the progress on a terminal", () => {
+  /** A stream that passes for a terminal, and the screen that its text makes. */
+  function terminal() {
+    let text = ""
+    const stream = Object.assign(new Writable(), {
+      isTTY: true,
+      columns: 40,
+      write: (more: string) => {
+        text += more
+        return true
+      },
+    }) as unknown as NodeJS.WriteStream
+    return { stream, screen: () => screenOf(text) }
+  }
+
+  it("has its picture above its line, and takes both away", () => {
+    const { stream, screen } = terminal()
+    const progress = progressOn(stream)
+    stream.write("before\n")
+    progress.show({ label: "drawing", done: 1, total: 4 })
+    expect(screen()).toEqual(["before", expect.stringMatching(/^drawing .* 1\/4$/)])
+    for (const picture of ["ab\ncd\n", "ef\ngh\nij\n", "kl\n"]) {
+      progress.show({ label: "drawing", done: 2, total: 4, picture })
+      const lines = picture.trimEnd().split("\n")
+      expect(screen()).toEqual(["before", ...lines, expect.stringMatching(/^drawing .* 2\/4/)])
+    }
+    progress.show({ label: "drawing", done: 3, total: 4 })
+    expect(screen()).toEqual(["before", expect.stringMatching(/^drawing .* 3\/4/)])
+    progress.show({ label: "drawing", done: 4, total: 4, picture: "mn\nop\n" })
+    progress.clear()
+    expect(screen()).toEqual(["before", ""])
+  })
+
+  /** The lines that a terminal shows after such a text, as far as limn's codes go. */
+  function screenOf(text: string): string[] {
+    const lines = [""]
+    let [row, column] = [0, 0]
+    for (const [part, up] of text.replaceAll("\x1b", "␛").matchAll(/␛\[(\d*)[AKJ]|[^␛]/g)) {
+      if (up) row -= Number(up)
+      else if (part === "␛[K") lines[row] = lines[row].slice(0, column)
+      else if (part === "␛[J") lines.splice(row, lines.length, lines[row].slice(0, column))
+      else if (part === "\r") column = 0
+      else if (part === "\n") {
+        row++
+        column = 0
+        if (row === lines.length) lines.push("")
+      } else {
+        lines[row] = lines[row].slice(0, column) + part + lines[row].slice(column + 1)
+        column++
+      }
+    }
+    return lines
+  }
+})
+
 describe("previews", () => {
+  it("are live where a terminal has colours and room", () => {
+    const picture = pixels(4, 4, 3, new Uint8Array(48).fill(7))
+    const terminal = { isTTY: true, columns: 80, rows: 24, getColorDepth: () => 24 }
+    const blocks = previewText(picture, new Uint8Array(), "blocks", 80)
+    for (const env of [{}, { TERM: "xterm-kitty" }]) expect(liveText(picture, env, terminal)).toBe(blocks)
+    expect(liveText(picture, {}, { ...terminal, rows: 17 })).toBeUndefined()
+    expect(liveText(picture, {}, { ...terminal, getColorDepth: () => 4 })).toBeUndefined()
+    expect(liveText(picture, { TERM: "dumb" }, terminal)).toBeUndefined()
+  })
+
   it.each([
     [{ TERM: "xterm-kitty" }, 24, "kitty"],
     [{ TERM_PROGRAM: "ghostty", TERM: "xterm-ghostty" }, 24, "kitty"],

@@ -33,6 +33,7 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
   cos: unary(ops.cos),
   tanh: unary(ops.tanh),
   sigmoid: unary(ops.sigmoid),
+  relu: unary(ops.relu),
   sigmoidGate: [...unary(ops.silu), ...unary(ops.quickGelu)],
   gelu: unary(ops.gelu),
   erf: unary(ops.erf),

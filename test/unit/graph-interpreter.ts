@@ -87,6 +87,7 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
   cos: each(Math.cos),
   tanh: each(Math.tanh),
   sigmoid: each((x) => 1 / (1 + Math.exp(-x))),
+  relu: each((x) => Math.max(0, x)),
   sigmoidGate: ([x], { alpha }) => x.data.map((v) => v / (1 + Math.exp(-alpha * v))),
   gelu: each((x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2))),
   erf: each(erf),

@@ -58,6 +58,7 @@ const refused: { readonly [P in Op]: Refused } = {
   cos: notReal(ops.cos),
   tanh: notReal(ops.tanh),
   sigmoid: notReal(ops.sigmoid),
+  relu: notReal(ops.relu),
   sigmoidGate: notReal(ops.silu),
   gelu: notReal(ops.gelu),
   erf: notReal(ops.erf),

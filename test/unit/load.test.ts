@@ -50,6 +50,12 @@ test("load reads what a model recommends, and takes diffusers' defaults for the 
   expect((await load(folder, { device: "cpu" })).defaults).toEqual({ steps: 20, guidanceScale: 7.5 })
 })
 
+test("load reads how a model's latents show as colours", async () => {
+  const preview = Array.from({ length: 5 }, (_, row) => [0.1 * row, 0, -0.1])
+  writeFileSync(join(folder, "limn.json"), JSON.stringify({ preview }))
+  expect((await load(folder, { device: "cpu" })).preview).toEqual(preview)
+})
+
 test("load takes a unet that also sees masks, which does not draw from text alone", async () => {
   rmSync(join(folder, "unet"), { recursive: true })
   cpSync(join(goldenFolder, "given-pictures/unet-nine"), join(folder, "unet"), { recursive: true })
@@ -64,6 +70,8 @@ describe("load says in one sentence what is wrong with", () => {
   test.each([
     [{ steps: 0 }, /limn\.json is wrong in "steps": .*; mend it or take it away\.$/],
     [{ stepz: 1 }, /limn\.json is wrong: .*stepz.*; mend it or take it away\.$/],
+    [{ preview: [[1, 2]] }, /limn\.json is wrong in "preview.0": .*; mend it or take it away\.$/],
+    [{ preview: [[1, 2, 3]] }, /The "preview" in the limn\.json of .* has 1 rows, and its latents need 5,/],
   ])("recommendations of %j", async (recommended, message) => {
     writeFileSync(join(folder, "limn.json"), JSON.stringify(recommended))
     await refuses(FormatError, message)

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest"
 import { FormatError } from "../../src/ground/errors.ts"
 import { autoencoderConfig } from "../../src/models/config/autoencoder.ts"
 import { clipTextConfig } from "../../src/models/config/clip-text.ts"
+import { taesdConfig } from "../../src/models/config/taesd.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
 import {
   clipBigG,
@@ -281,6 +282,41 @@ describe("the autoencoder's configuration", () => {
   ])("refuses %s in one sentence", (_, json, sentence) => {
     expect(() => autoencoderConfig(json, source)).toThrow(FormatError)
     expect(() => autoencoderConfig(json, source)).toThrow(sentence)
+  })
+})
+
+describe("TAESD's configuration", () => {
+  const source = "vae/config.json"
+
+  it("is TAESD's where nothing is said", () => {
+    expect(taesdConfig({}, source)).toEqual({
+      inChannels: 3,
+      outChannels: 3,
+      latentChannels: 4,
+      encoderChannels: 64,
+      decoderChannels: 64,
+      encoderBlocks: [1, 3, 3, 3],
+      decoderBlocks: [3, 3, 3, 1],
+      scalingFactor: 1,
+    })
+  })
+
+  it.each<[string, unknown, string]>([
+    ["an activation", { act_fn: "gelu" }, '"act_fn" is "gelu"; limn supports "relu".'],
+    ["a shift", { shift_factor: 0.1 }, '"shift_factor" is 0.1; limn supports 0.'],
+    [
+      "several widths",
+      { decoder_block_out_channels: [64, 64, 64, 32] },
+      '"decoder_block_out_channels" is [64,64,64,32]; limn needs one width, once for each of "num_decoder_blocks".',
+    ],
+    [
+      "too few widths",
+      { encoder_block_out_channels: [64, 64, 64] },
+      '"encoder_block_out_channels" is [64,64,64]; limn needs one width, once for each of "num_encoder_blocks".',
+    ],
+  ])("refuses %s in one sentence", (_, json, sentence) => {
+    expect(() => taesdConfig(json, source)).toThrow(FormatError)
+    expect(() => taesdConfig(json, source)).toThrow(sentence)
   })
 })
 

@@ -7,13 +7,15 @@ import type { Shape } from "../../src/ground/shape.ts"
 import { formatShape, sizeOf } from "../../src/ground/shape.ts"
 import { autoencoderConfig } from "../../src/models/config/autoencoder.ts"
 import { clipTextConfig } from "../../src/models/config/clip-text.ts"
+import { taesdConfig } from "../../src/models/config/taesd.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
-import { renameAutoencoderKey } from "../../src/models/names.ts"
+import { renameAutoencoderKey, renameTaesdKey } from "../../src/models/names.ts"
 import { autoencoderParameters } from "../../src/models/parameters/autoencoder.ts"
 import { checkParameters } from "../../src/models/parameters/check.ts"
 import { clipTextParameters } from "../../src/models/parameters/clip-text.ts"
 import { initialize } from "../../src/models/parameters/initialize.ts"
 import type { ParameterSpec } from "../../src/models/parameters/module.ts"
+import { taesdParameters } from "../../src/models/parameters/taesd.ts"
 import { unetParameters } from "../../src/models/parameters/unet.ts"
 import * as published from "./published-configs.ts"
 
@@ -22,6 +24,7 @@ const golden = new URL("../golden/", import.meta.url)
 const parametersFrom = {
   UNet2DConditionModel: (config: unknown) => unetParameters(unetConfig(config, "config.json")),
   AutoencoderKL: (config: unknown) => autoencoderParameters(autoencoderConfig(config, "config.json")),
+  AutoencoderTiny: (config: unknown) => taesdParameters(taesdConfig(config, "config.json")),
   CLIPTextModel: (config: unknown) => clipTextParameters(clipTextConfig(config, "config.json")),
 }
 
@@ -50,6 +53,7 @@ describe("published checkpoints, name by name and shape by shape", () => {
       publishedKeys("kolors_unet").with(0, "conv_in.weight\t[320, 9, 3, 3]"),
       2_579_473_220,
     ],
+    ["TAESD", parametersFrom.AutoencoderTiny({}), publishedKeys("taesd"), 2_445_063],
     ["the autoencoder", autoencoder(published.sd14Autoencoder), publishedKeys("vae"), 83_653_863],
     [
       "CLIP-L's text half",
@@ -246,5 +250,19 @@ describe("old names of the autoencoder's attention", () => {
   it("leaves every name of today alone", () => {
     for (const { name } of parametersFrom.AutoencoderKL(published.sd14Autoencoder))
       expect(renameAutoencoderKey(name)).toBe(name)
+  })
+})
+
+describe("numbered names of TAESD's two files", () => {
+  it("become diffusers'", () => {
+    expect(renameTaesdKey("0.weight", "encoder")).toBe("encoder.layers.0.weight")
+    expect(renameTaesdKey("14.bias", "encoder")).toBe("encoder.layers.14.bias")
+    expect(renameTaesdKey("1.weight", "decoder")).toBe("decoder.layers.0.weight")
+    expect(renameTaesdKey("10.conv.4.bias", "decoder")).toBe("decoder.layers.9.conv.4.bias")
+  })
+
+  it("leaves every name of diffusers alone", () => {
+    for (const { name } of parametersFrom.AutoencoderTiny({}))
+      expect(renameTaesdKey(name, "decoder")).toBe(name)
   })
 })

@@ -333,6 +333,40 @@ describe("external data", () => {
   })
 })
 
+test("the memory of a run is given back at its end where that is asked for", async () => {
+  // Two arrays of 192 MiB between the input and the output.
+  const [numbers, enough] = [3 * 2 ** 24, 150 * 2 ** 20]
+  const shape = { name: "shape", dtype: "int64", shape: [1], data: bytesOf64(numbers) } as const
+  const large = graph(
+    "large",
+    [
+      { op: "Expand", name: "many", inputs: ["x", "shape"], outputs: ["many"] },
+      { op: "Sin", name: "sine", inputs: ["many"], outputs: ["sine"] },
+      { op: "ReduceMax", name: "most", inputs: ["sine"], outputs: ["y"], attributes: { keepdims: 0n } },
+    ],
+    {
+      initializers: [shape],
+      inputs: [{ name: "x", dtype: "float32", shape: [1] }],
+      outputs: [{ name: "y", dtype: "float32", shape: [] }],
+    },
+  )
+  const heldAfterRun = async (freeAfterRun: boolean) => {
+    const before = process.memoryUsage.rss()
+    const session = await cpu(large, { freeAfterRun, threads: 1 })
+    const { y } = await session.run({ x: float32([1], [1]) })
+    expect(y.data[0]).toBeCloseTo(Math.sin(1), 6)
+    const held = process.memoryUsage.rss() - before
+    await session.close()
+    return held
+  }
+  expect(await heldAfterRun(true)).toBeLessThan(enough)
+  expect(await heldAfterRun(false)).toBeGreaterThan(enough)
+})
+
+function bytesOf64(value: number): Uint8Array {
+  return new Uint8Array(BigInt64Array.of(BigInt(value)).buffer)
+}
+
 test("a profile is written when the session closes", async () => {
   const folder = mkdtempSync(join(tmpdir(), "limn-profile-"))
   const session = await openSession(sum, { device: "cpu", profile: join(folder, "times") })

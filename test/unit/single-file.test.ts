@@ -302,6 +302,7 @@ describe("one sentence says what is wrong with", () => {
       tensors("first_stage_model.decoder.up.0.block.0.norm1.weight"),
     ],
     ["an autoencoder without the rest of its model", tensors("decoder.mid_block.resnets.0.conv1.weight")],
+    ["half of TAESD, a tiny autoencoder", tensors("1.weight", "3.conv.4.weight")],
     [
       "a text encoder without the rest of its model",
       tensors("text_model.encoder.layers.0.layer_norm1.weight"),

@@ -170,6 +170,7 @@ describe("configuration", () => {
       emaDecay: 0.999,
       saveMinutes: 5,
       conditionDropout: 0.1,
+      timestepShift: 1,
     })
   })
 

@@ -84,6 +84,11 @@ export function sigmoid(x: Value): Value {
   return node("sigmoid", [x], {})
 }
 
+/** x where it is above 0, else 0. */
+export function relu(x: Value): Value {
+  return node("relu", [x], {})
+}
+
 /** x * sigmoid(x), also called swish. */
 export function silu(x: Value): Value {
   return node("sigmoidGate", [x], { alpha: 1 })

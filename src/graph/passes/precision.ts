@@ -31,6 +31,7 @@ const computesIn: { readonly [P in Op]: Computes } = {
   cos: "angle",
   tanh: "half",
   sigmoid: "half",
+  relu: "half",
   sigmoidGate: "half",
   gelu: "half",
   erf: "half",

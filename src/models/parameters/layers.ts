@@ -24,8 +24,13 @@ export function linear(inFeatures: number, outFeatures: number, { bias = true } 
 }
 
 /** `nn.Conv2d` with a square kernel: weight [out, in, kernel, kernel]. */
-export function conv2d(inChannels: number, outChannels: number, kernel: number): Module {
-  return weightAndBias([outChannels, inChannels, kernel, kernel], true)
+export function conv2d(
+  inChannels: number,
+  outChannels: number,
+  kernel: number,
+  { bias = true } = {},
+): Module {
+  return weightAndBias([outChannels, inChannels, kernel, kernel], bias)
 }
 
 /** `nn.GroupNorm` or `nn.LayerNorm`: scale and shift for each channel. */

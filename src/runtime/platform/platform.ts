@@ -16,6 +16,8 @@ export interface EngineOptions {
   readonly lane?: number
   /** Leaves weights in the checkpoint's pages instead of a rearranged copy: half the memory, up to twice the time. */
   readonly lowMemory?: boolean
+  /** Gives what a run takes back when it ends, for a fiftieth of its time, instead of keeping it for the next. */
+  readonly freeAfterRun?: boolean
   /** Bytes of the external data whose `location` is a key here. */
   readonly files?: Readonly<Record<string, Uint8Array>>
   /** Writes the time of every node to a file whose path begins so, when the engine closes. */

@@ -44,13 +44,14 @@ export function timeDevice(device: Device, size: number): Promise<number | undef
 }
 
 function sessionOptions(
-  { device, threads, lowMemory = false, profile }: EngineOptions,
+  { device, threads, lowMemory = false, freeAfterRun = false, profile }: EngineOptions,
   externalData: { readonly path: string; readonly data: Uint8Array | string }[],
 ): InferenceSession.SessionOptions {
   return {
     executionProviders: [device === "cpu" ? "wasm" : device],
     externalData,
     logSeverityLevel: 4,
+    enableCpuMemArena: !freeAfterRun,
     extra: { session: lowMemory ? { disable_prepacking: "1" } : {} },
     ...(threads !== undefined && { intraOpNumThreads: threads }),
     ...(profile !== undefined && { enableProfiling: true, profileFilePrefix: profile }),

@@ -34,11 +34,12 @@ function hasRenderNode(): boolean {
 }
 
 function sessionOptions(options: EngineOptions, folder: string | undefined): InferenceSession.SessionOptions {
-  const { device, threads, lowMemory = false, profile } = options
+  const { device, threads, lowMemory = false, freeAfterRun = false, profile } = options
   return {
     // Alone, so that a device that is not there is an error; operators it has not still run on the CPU.
     executionProviders: [device],
     logSeverityLevel: 4,
+    enableCpuMemArena: !freeAfterRun,
     // The last level rearranges convolutions for the CPU's caches, in a copy of their weights that is not "prepacking".
     graphOptimizationLevel: lowMemory ? "extended" : "all",
     extra: {
