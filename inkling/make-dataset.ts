@@ -10,15 +10,15 @@ import { loadSprites, setVersion } from "./drawings.ts"
 import { writeTensorFile, writeTextFile } from "./files.ts"
 import type { Random } from "./random.ts"
 import { randomFrom } from "./random.ts"
-import type { ConceptUse, Kind, Sketch } from "./scenes.ts"
-import { decksFrom, drawSketch, kindsFor, mixture, sketchOf } from "./scenes.ts"
+import type { ConceptUse, Kind, Mixture, Sketch } from "./scenes.ts"
+import { decksFrom, drawSketch, kindsFor, mixtures, sketchOf } from "./scenes.ts"
 import type { Sprite } from "./sprites.ts"
 import { setNames } from "./sprites.ts"
 
 /** Says what a sketch shows, in both languages. */
 export type Captioner = (sketch: Sketch, random: Random) => { readonly en: string; readonly zh: string }
 
-// npx tsx inkling/make-dataset.ts [--out cache/inkling/train] [--count 60000] [--seed 1]
+// npx tsx inkling/make-dataset.ts [--out cache/inkling/train] [--count 60000] [--seed 1] [--mixture everything]
 // Makes the pictures and captions that Inkling learns from, and beside them each drawing alone.
 
 /** How many of the most common concepts are dealt more often than the rest. */
@@ -40,16 +40,18 @@ function writeDataset(
   sprites: readonly Sprite[],
   use: (concept: string) => ConceptUse,
   captioner: Captioner,
-  { count, seed }: { readonly count: number; readonly seed: number },
+  { count, seed, mixture }: { readonly count: number; readonly seed: number; readonly mixture: Mixture },
 ): void {
   const random = randomFrom(seed)
   // Words are drawn from a stream of their own: a new way to say things leaves the pictures as they were.
   const words = randomFrom(seed ^ 0x5eed)
-  const decks = decksFrom(sprites, use, random)
-  const kinds = kindsFor(count, random)
+  const decks = decksFrom(sprites, use, mixture, random)
+  const kinds = kindsFor(count, mixture, random)
   const all = new Uint8Array(count * pixelsPer)
   const lines: string[] = []
-  const made: Record<string, number> = Object.fromEntries(Object.keys(mixture).map((kind) => [kind, 0]))
+  const made: Record<string, number> = Object.fromEntries(
+    Object.keys(mixture.shares).map((kind) => [kind, 0]),
+  )
   for (const [i, kind] of kinds.entries()) {
     const sketch = sketchOf(kind, decks, random)
     all.set(drawSketch(sketch, random).data, i * pixelsPer)
@@ -95,16 +97,23 @@ function wholeNumber(text: string, option: string): number {
   return Number(text)
 }
 
+function mixtureNamed(name: string): Mixture {
+  if (Object.hasOwn(mixtures, name)) return mixtures[name as keyof typeof mixtures]
+  throw new UsageError(`--mixture takes one of ${Object.keys(mixtures).join(", ")}, not "${name}".`)
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       out: { type: "string", default: "cache/inkling/train" },
       count: { type: "string", default: "60000" },
       seed: { type: "string", default: "1" },
+      mixture: { type: "string", default: "everything" },
     },
   })
   const count = wholeNumber(values.count, "--count")
   const seed = wholeNumber(values.seed, "--seed")
+  const mixture = mixtureNamed(values.mixture)
   const concepts = loadConcepts()
   const named = new Set(concepts.map(({ id }) => id))
   const cache = join(values.out, "..")
@@ -112,7 +121,11 @@ async function main(): Promise<void> {
   const sprites = rendered.filter(({ concept }) => named.has(concept))
   writeDrawings(join(cache, "drawings"), sprites)
   const started = performance.now()
-  writeDataset(values.out, sprites, usesOf(concepts, commonCount), captionerOf(concepts), { count, seed })
+  writeDataset(values.out, sprites, usesOf(concepts, commonCount), captionerOf(concepts), {
+    count,
+    seed,
+    mixture,
+  })
   const seconds = (performance.now() - started) / 1000
   console.log(
     `Wrote ${count} pictures from ${sprites.length} drawings to ${values.out} in ${seconds.toFixed(1)} s.`,

@@ -22,6 +22,8 @@ const stop = new AbortController()
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort())
 
 if (!existsSync("cache/inkling/train/meta.json")) script("make-dataset")
+if (!existsSync("cache/inkling/things/meta.json"))
+  script("make-dataset", "--out=cache/inkling/things", "--count=40000", "--seed=2", "--mixture=things")
 if (!existsSync(join(model, "tokenizer", "vocab.json"))) script("make-vocabulary")
 
 for (const recipe of readdirSync(recipes).sort()) {
@@ -43,6 +45,6 @@ function progress(line: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r${line}\u001b[K`)
 }
 
-function script(name: string): void {
-  execFileSync("npx", ["tsx", "--conditions=source", `inkling/${name}.ts`], { stdio: "inherit" })
+function script(name: string, ...args: string[]): void {
+  execFileSync("npx", ["tsx", "--conditions=source", `inkling/${name}.ts`, ...args], { stdio: "inherit" })
 }

@@ -11,17 +11,25 @@ import { hasSkin } from "./sprites.ts"
 /** What a picture is about. */
 export type Kind = "plain" | "background" | "recoloured" | "counted" | "related"
 
-/** Share of each kind of picture in the training data. */
-export const mixture: Readonly<Record<Kind, number>> = {
-  plain: 0.55,
-  background: 0.12,
-  recoloured: 0.15,
-  counted: 0.08,
-  related: 0.1,
+/** What a set of training pictures is made of. */
+export interface Mixture {
+  /** Share of each kind of picture. */
+  readonly shares: Readonly<Record<Kind, number>>
+  /** How many times as often as others a drawing of a common concept is taken. */
+  readonly commonWeight: number
 }
 
-/** How many times as often as others a drawing of a common concept is taken. */
-export const commonWeight = 3
+/** Everything that Inkling is to draw, and, to learn shapes by, mostly single common things. */
+export const mixtures: Readonly<Record<"everything" | "things", Mixture>> = {
+  everything: {
+    shares: { plain: 0.55, background: 0.12, recoloured: 0.15, counted: 0.08, related: 0.1 },
+    commonWeight: 3,
+  },
+  things: {
+    shares: { plain: 0.74, background: 0.08, recoloured: 0.1, counted: 0.04, related: 0.04 },
+    commonWeight: 6,
+  },
+}
 
 const white: Rgb = [255, 255, 255]
 const sides: readonly Side[] = ["left", "right", "above", "below"]
@@ -40,10 +48,10 @@ export interface Sketch {
 }
 
 /** Kinds for `count` pictures in random order: each share is exact, to within one picture. */
-export function kindsFor(count: number, random: Random): Kind[] {
+export function kindsFor(count: number, { shares }: Mixture, random: Random): Kind[] {
   const kinds: Kind[] = []
   let total = 0
-  for (const [kind, share] of Object.entries(mixture) as [Kind, number][]) {
+  for (const [kind, share] of Object.entries(shares) as [Kind, number][]) {
     total += share
     while (kinds.length < Math.round(total * count)) kinds.push(kind)
   }
@@ -70,7 +78,7 @@ export interface Decks {
 
 /** What is known of a concept beyond its drawings. */
 export interface ConceptUse {
-  /** One of the concepts that people name most: its drawings are dealt {@link commonWeight} times per round. */
+  /** One of the concepts that people name most: its drawings are dealt `commonWeight` times per round. */
   readonly common: boolean
   /** Whether the thing may be painted another colour; false where the name itself says a colour. */
   readonly paintable: boolean
@@ -82,6 +90,7 @@ export interface ConceptUse {
 export function decksFrom(
   sprites: readonly Sprite[],
   use: (concept: string) => ConceptUse,
+  { commonWeight }: Mixture,
   random: Random,
 ): Decks {
   const weighted = sprites.flatMap((sprite) =>

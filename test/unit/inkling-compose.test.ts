@@ -5,7 +5,7 @@ import { between, randomFrom } from "../../inkling/random.ts"
 import type { Rgb } from "../../inkling/recolour.ts"
 import { colourProfile, recolour } from "../../inkling/recolour.ts"
 import type { Kind } from "../../inkling/scenes.ts"
-import { commonWeight, decksFrom, drawSketch, kindsFor, mixture, sketchOf } from "../../inkling/scenes.ts"
+import { decksFrom, drawSketch, kindsFor, mixtures, sketchOf } from "../../inkling/scenes.ts"
 import { conceptOf, isLeftOut, spriteFrom } from "../../inkling/sprites.ts"
 
 /** An ellipse of one colour, shaded from dark at the top to light at the bottom, with a leaf of another hue. */
@@ -195,18 +195,24 @@ describe("dealing scenes", () => {
     countable: concept !== "u3",
   })
 
-  it("gives each kind its share, to within one picture", () => {
-    expect(Object.values(mixture).reduce((a, b) => a + b)).toBeCloseTo(1, 9)
-    for (const count of [1, 7, 100, 1234]) {
-      const kinds = kindsFor(count, randomFrom(count))
-      expect(kinds.length).toBe(count)
-      for (const [kind, share] of Object.entries(mixture))
-        expect(Math.abs(kinds.filter((k) => k === kind).length - share * count)).toBeLessThanOrEqual(1)
-    }
-  })
+  const mixture = mixtures.everything
+
+  it.each(Object.entries(mixtures))(
+    "gives each kind its share of %s, to within one picture",
+    (_, mixture) => {
+      expect(Object.values(mixture.shares).reduce((a, b) => a + b)).toBeCloseTo(1, 9)
+      for (const count of [1, 7, 100, 1234]) {
+        const kinds = kindsFor(count, mixture, randomFrom(count))
+        expect(kinds.length).toBe(count)
+        for (const [kind, share] of Object.entries(mixture.shares))
+          expect(Math.abs(kinds.filter((k) => k === kind).length - share * count)).toBeLessThanOrEqual(1)
+      }
+    },
+  )
 
   it("deals every drawing equally often, common ones more", () => {
-    const deal = decksFrom(sprites, use, randomFrom(2)).plain
+    const deal = decksFrom(sprites, use, mixture, randomFrom(2)).plain
+    const { commonWeight } = mixture
     const dealt = new Map<string, number>()
     for (let i = 0; i < 10 * (commonWeight + 3); i++) {
       const { concept } = deal()
@@ -217,7 +223,7 @@ describe("dealing scenes", () => {
 
   it("repaints only what one hue fills and no name colours, and counts only what can be counted", () => {
     const random = randomFrom(4)
-    const decks = decksFrom(sprites, use, random)
+    const decks = decksFrom(sprites, use, mixture, random)
     const seen = (kind: Kind) =>
       [...new Set(Array.from({ length: 60 }, () => sketchOf(kind, decks, random).sprite.concept))].sort()
     expect(seen("recoloured")).toEqual(["u1", "u3"])
@@ -229,13 +235,13 @@ describe("dealing scenes", () => {
     const person = { ...fruit(red, green), concept: "u1f9d1-200d-1f680", share: 0.5 }
     const hand = { ...fruit(red, green), concept: "u1f44d", share: 0.95 }
     const random = randomFrom(8)
-    const { recoloured } = decksFrom([person, hand], () => use("u4"), random)
+    const { recoloured } = decksFrom([person, hand], () => use("u4"), mixture, random)
     expect(Array.from({ length: 10 }, () => recoloured().concept)).toEqual(Array(10).fill("u1f44d"))
   })
 
   it("shows no thing twice in a relation, and white things never on white", () => {
     const random = randomFrom(6)
-    const decks = decksFrom(sprites, use, random)
+    const decks = decksFrom(sprites, use, mixture, random)
     for (let i = 0; i < 200; i++) {
       const pair = sketchOf("related", decks, random)
       expect(pair.other?.concept).not.toBe(pair.sprite.concept)
@@ -247,8 +253,10 @@ describe("dealing scenes", () => {
   it("draws the same sketches for the same seed", () => {
     const draw = (seed: number) => {
       const random = randomFrom(seed)
-      const decks = decksFrom(sprites, use, random)
-      const drawn = kindsFor(20, random).map((kind) => drawSketch(sketchOf(kind, decks, random), random).data)
+      const decks = decksFrom(sprites, use, mixture, random)
+      const drawn = kindsFor(20, mixture, random).map(
+        (kind) => drawSketch(sketchOf(kind, decks, random), random).data,
+      )
       return Buffer.concat(drawn)
     }
     expect(sameBytes(draw(5), draw(5))).toBe(true)
