@@ -56,13 +56,13 @@ export const sheetOrders: readonly Order[] = [...plain.en, ...composed.en, ...pl
 /** The strip at the top of the README. Its seeds were chosen by eye. */
 export const heroOrders: readonly Order[] = [
   { prompt: "a red heart", seed: 1 },
-  { prompt: "a cat face", seed: 1 },
-  { prompt: "向日葵", seed: 1 },
-  { prompt: "a rocket", seed: 1 },
-  { prompt: "汉堡", seed: 1 },
-  { prompt: "a blue apple", seed: 1 },
-  { prompt: "一只企鹅", seed: 1 },
-  { prompt: "彩虹", seed: 1 },
-  { prompt: "a smiling face with sunglasses", seed: 1 },
+  { prompt: "a cat face", seed: 3 },
+  { prompt: "水滴", seed: 4 },
+  { prompt: "an enraged face", seed: 2 },
+  { prompt: "绿色的心", seed: 4 },
+  { prompt: "a cupcake", seed: 4 },
+  { prompt: "a smiling face with sunglasses", seed: 2 },
+  { prompt: "乌龟", seed: 2 },
   { prompt: "三颗星星", seed: 1 },
+  { prompt: "a purple heart", seed: 2 },
 ]
