@@ -2,11 +2,12 @@ import { basename } from "node:path"
 import { cachedRepo, readBytes } from "#platform"
 import { readPngText } from "../formats/png-text.ts"
 import { UsageError } from "../ground/errors.ts"
+import { numberWhereExact } from "../ground/random/seed.ts"
 import { loraName } from "../pipelines/lora.ts"
 import { readPictureSettings } from "../pipelines/picture-settings.ts"
 import type { Settings } from "../pipelines/settings.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
-import { asSeed, type DrawingOptions, drawOrders, inkling, pictureOptions } from "./drawing.ts"
+import { type DrawingOptions, drawOrders, inkling, pictureOptions } from "./drawing.ts"
 
 /** Draws a picture again from the settings in its file; options change single settings. */
 export async function again(path: string, options: DrawingOptions): Promise<void> {
@@ -32,7 +33,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
   const { strength = made.strength, image } = options
   if (strength !== undefined && image === undefined)
     throw new UsageError(`${path} was drawn over another picture; give that with --image.`)
-  const seed = options.seed === undefined ? [made.seed ?? 0].flat()[0] : asSeed(options.seed)
+  const seed = options.seed === undefined ? [made.seed ?? 0].flat()[0] : numberWhereExact(options.seed)
   const order = { ...made, ...pictureOptions(options), prompt: [made.prompt].flat()[0], seed, picture }
   const place = options.model ?? (await placeOf(model, path))
   const lora = withScales(options.lora ?? [], loras ?? [], path)

@@ -165,11 +165,6 @@ async function readPicture(path: string) {
   return decodePicture(await readBytes(path), path)
 }
 
-/** A number where numbers are exact: JSON and people read it more easily. */
-export function asSeed(value: bigint): number | bigint {
-  return value <= Number.MAX_SAFE_INTEGER ? Number(value) : value
-}
-
 /** The options of a picture that the command line gives. */
 export function pictureOptions(options: DrawingOptions): Omit<DrawOptions, "prompt"> {
   const { negative, steps, guidance, width, height, scheduler } = options

@@ -1,6 +1,7 @@
 import { UsageError } from "../ground/errors.ts"
+import { numberWhereExact } from "../ground/random/seed.ts"
 import type { DrawingOptions } from "./drawing.ts"
-import { asSeed, drawOrders, pictureOptions } from "./drawing.ts"
+import { drawOrders, pictureOptions } from "./drawing.ts"
 import { readPrompts } from "./prompts.ts"
 
 /** What `limn [PROMPT...]` can be told. */
@@ -26,5 +27,5 @@ function seedsOf({ images = 1, seed }: GenerateOptions): (number | bigint)[] {
   if (!Number.isInteger(images) || images < 1)
     throw new UsageError(`--images is ${images}; give a whole number from 1 on.`)
   const first = seed ?? BigInt(crypto.getRandomValues(new Uint32Array(1))[0])
-  return Array.from({ length: images }, (_, i) => asSeed((first + BigInt(i)) % 2n ** 64n))
+  return Array.from({ length: images }, (_, i) => numberWhereExact((first + BigInt(i)) % 2n ** 64n))
 }

@@ -32,3 +32,8 @@ export function parsePythonJson(text: string): unknown {
     )
   }
 }
+
+/** The name of a file or folder without the way to it, whatever system wrote the path. */
+export function lastPart(path: string): string {
+  return path.split(/[\\/]/).at(-1) ?? path
+}

@@ -4,11 +4,12 @@ import { resizeImage } from "../ground/resize.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import { encodePixels } from "./autoencoder.ts"
+import type { Prepared } from "./draw.ts"
 import { opaque } from "./image.ts"
 import type { Model } from "./model.ts"
 import { joinRows, rowsOf } from "./rows.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
-import { pictureCount } from "./settings.ts"
+import { pictureCount, stepsWalked } from "./settings.ts"
 
 /**
  * The size in pixels at which a model draws over a picture: the picture's own, made as small as what the model was
@@ -59,6 +60,27 @@ export async function encodedPicture(
     sampled(moments, rowsOf(noise, n, n + 1), model.vaeConfig.scalingFactor),
   )
   return joinRows(drawn === count ? rows : new Array<Tensor<"float32">>(count).fill(rows[0]))
+}
+
+/** Where a walk over a picture begins. */
+export interface PartWay {
+  /** Steps that such a strength leaves out. */
+  readonly firstStep: number
+  /** Clean latents with noise at the level of the first step that is walked. */
+  noised(original: Tensor<"float32">, noise: Tensor<"float32">): Tensor<"float32">
+}
+
+/** Takes a scheduler to the step where a walk of such a strength begins. */
+export function partWay({ settings, scheduler }: Prepared, strength: number): PartWay {
+  const { steps } = settings
+  const firstStep = steps - stepsWalked(steps, strength)
+  const index = firstStep * scheduler.order
+  scheduler.setBeginIndex(index)
+  return {
+    firstStep,
+    noised: (original, noise) =>
+      scheduler.addNoise(original, noise, new Array<number>(noise.shape[0]).fill(scheduler.timesteps[index])),
+  }
 }
 
 /** mean + deviation x noise, times a factor; moments [1, 2 L, h, w] hold means before logarithms of variances. */

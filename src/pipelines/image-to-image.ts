@@ -1,9 +1,9 @@
 import type { Pixels } from "../ground/image.ts"
 import type { DrawOptions, DrawResult } from "./draw.ts"
 import { draw } from "./draw.ts"
-import { definedSize, encodedPicture, pixelTensor, sizeOver } from "./given-picture.ts"
+import { definedSize, encodedPicture, partWay, pixelTensor, sizeOver } from "./given-picture.ts"
 import type { Model } from "./model.ts"
-import { latentShape, stepsWalked } from "./settings.ts"
+import { latentShape } from "./settings.ts"
 import { checkDrawsFromText } from "./text-to-image.ts"
 
 /** What to draw, and over which picture. */
@@ -26,14 +26,11 @@ export async function imageToImage(model: Model, options: ImageToImageOptions): 
   checkDrawsFromText(model)
   const { image, strength = 0.8 } = options
   const given = { ...sizeOver(model, image), ...definedSize(options), strength }
-  return draw(model, { ...options, ...given }, async ({ settings, scheduler, random }) => {
-    const { steps, width, height } = settings
-    const firstStep = steps - stepsWalked(steps, strength)
-    scheduler.setBeginIndex(firstStep * scheduler.order)
-    const original = await encodedPicture(model, pixelTensor(image, width, height), settings, random)
-    const noise = random.randn(latentShape(model, settings))
-    const timestep = scheduler.timesteps[firstStep * scheduler.order]
-    const levels = new Array<number>(noise.shape[0]).fill(timestep)
-    return { latents: scheduler.addNoise(original, noise, levels), firstStep }
+  return draw(model, { ...options, ...given }, async (prepared) => {
+    const { settings, random } = prepared
+    const { firstStep, noised } = partWay(prepared, strength)
+    const picture = pixelTensor(image, settings.width, settings.height)
+    const original = await encodedPicture(model, picture, settings, random)
+    return { latents: noised(original, random.randn(latentShape(model, settings))), firstStep }
   })
 }

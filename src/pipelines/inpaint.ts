@@ -4,11 +4,11 @@ import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import type { DrawOptions, DrawResult } from "./draw.ts"
 import { draw } from "./draw.ts"
-import { definedSize, encodedPicture, pixelTensor, sizeOver } from "./given-picture.ts"
+import { definedSize, encodedPicture, partWay, pixelTensor, sizeOver } from "./given-picture.ts"
 import { opaque } from "./image.ts"
 import type { Model } from "./model.ts"
 import { joinRows, scaled, withChannels } from "./rows.ts"
-import { latentShape, pictureCount, stepsWalked } from "./settings.ts"
+import { latentShape, pictureCount } from "./settings.ts"
 
 /** What to draw, into which picture, and where. */
 export interface InpaintOptions extends DrawOptions {
@@ -32,10 +32,10 @@ export async function inpaint(model: Model, options: InpaintOptions): Promise<Dr
   const { image, mask: drawn, softMask = false, strength = 1 } = options
   const seesMask = model.unetConfig.inChannels !== model.vaeConfig.latentChannels
   const given = { ...sizeOver(model, image), ...definedSize(options), strength }
-  return draw(model, { ...options, ...given }, async ({ settings, scheduler, random }) => {
-    const { steps, width, height } = settings
-    const firstStep = steps - stepsWalked(steps, strength)
-    scheduler.setBeginIndex(firstStep * scheduler.order)
+  return draw(model, { ...options, ...given }, async (prepared) => {
+    const { settings, scheduler, random } = prepared
+    const { width, height } = settings
+    const { firstStep, noised } = partWay(prepared, strength)
     const whole = pixelTensor(image, width, height)
     const mask = maskTensor(drawn, width, height, softMask)
 
@@ -43,9 +43,7 @@ export async function inpaint(model: Model, options: InpaintOptions): Promise<Dr
     const original =
       strength < 1 || !seesMask ? await encodedPicture(model, whole, settings, random) : undefined
     const noise = random.randn(latentShape(model, settings))
-    const levels = new Array<number>(noise.shape[0]).fill(scheduler.timesteps[firstStep * scheduler.order])
-    const latents =
-      strength < 1 ? scheduler.addNoise(original!, noise, levels) : scaled(noise, scheduler.initNoiseSigma)
+    const latents = strength < 1 ? noised(original!, noise) : scaled(noise, scheduler.initNoiseSigma)
     const rest = await encodedPicture(model, withoutMasked(whole, mask), settings, random)
     const latentMask = shrunk(mask, model.latentPixels, pictureCount(settings))
     if (seesMask) return { latents, firstStep, extraChannels: withChannels(latentMask, rest) }

@@ -15,6 +15,7 @@ import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
 import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights } from "./component.ts"
+import { lastPart } from "./files.ts"
 import type { HubOptions } from "./hub-model.ts"
 import { hubModel } from "./hub-model.ts"
 import { withLoras } from "./lora.ts"
@@ -118,7 +119,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, encoder, decoder]
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   const model: Model = {
-    name: local === undefined ? path : (source.split(/[\\/]/).at(-1) ?? source),
+    name: local === undefined ? path : lastPart(source),
     path: source,
     device,
     precision,

@@ -7,7 +7,7 @@ import type { LoraPart } from "../models/lora-names.ts"
 import { textLoraPart, unetLoraPart } from "../models/lora-names.ts"
 import { clipTextParameters } from "../models/parameters/clip-text.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
-import { readJson } from "./files.ts"
+import { lastPart, readJson } from "./files.ts"
 import type { LoadedLora, Lora, Model } from "./model.ts"
 import type { DescribeUpdates, Network } from "./network.ts"
 import { withTensorFile } from "./tensor-file.ts"
@@ -107,8 +107,7 @@ function scaleOf(prefix: string): string {
 
 /** What web tools call a LoRA: its file's name without the ending. */
 export function loraName(path: string): string {
-  const file = path.split(/[\\/]/).at(-1) ?? path
-  return file.replace(/\.\w+$/, "")
+  return lastPart(path).replace(/\.\w+$/, "")
 }
 
 /** A sentence for each LoRA whose own words are in one of these texts, where they mean nothing. */

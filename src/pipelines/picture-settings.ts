@@ -1,5 +1,5 @@
 import { FormatError } from "../ground/errors.ts"
-import { parseSeed } from "../ground/random/seed.ts"
+import { numberWhereExact, parseSeed } from "../ground/random/seed.ts"
 import { schedulerNames } from "../schedulers/scheduler.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
 
@@ -206,8 +206,7 @@ function withoutGaps<T extends object>(options: T): { [K in keyof T]: Exclude<T[
 function asSeed(value: unknown, name: string): number | bigint {
   const text = String(value)
   if (!/^\d{1,20}$/.test(text)) throw new FormatError(`${name} says that its seed is ${text}, which is none.`)
-  const seed = parseSeed(BigInt(text))
-  return seed <= Number.MAX_SAFE_INTEGER ? Number(seed) : seed
+  return numberWhereExact(parseSeed(BigInt(text)))
 }
 
 function parsed(json: string, name: string, keyword: string): unknown {

@@ -2,6 +2,7 @@ import { UsageError } from "../ground/errors.ts"
 import { parseSeed } from "../ground/random/seed.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { TileOptions } from "./autoencoder.ts"
+import { lastPart } from "./files.ts"
 import type { Model } from "./model.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
 import { escapeWeights } from "./prompt-syntax.ts"
@@ -192,10 +193,6 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     parameters: [[shown(prompt), ...tags].join(""), ...negative, facts.join(", ")].join("\n"),
     limn: JSON.stringify(own, (_, value) => (typeof value === "bigint" ? String(value) : value)),
   }
-}
-
-function lastPart(path: string): string {
-  return path.split(/[\\/]/).at(-1) ?? path
 }
 
 function negatives(given: string | readonly string[], prompts: number): readonly string[] {

@@ -2,6 +2,7 @@ import { absolutePath } from "#platform"
 import type { StoredWeight } from "../graph/weights.ts"
 import { FormatError, UsageError } from "../ground/errors.ts"
 import { formatShape } from "../ground/shape.ts"
+import { lastPart } from "./files.ts"
 import { withLoras } from "./lora.ts"
 import type { Model } from "./model.ts"
 import type { TensorFile } from "./tensor-file.ts"
@@ -62,10 +63,7 @@ interface FoundWord extends Pick<LearntWord, "word"> {
 
 function readWord(file: TensorFile): FoundWord {
   const names = [...file.tensors.keys()]
-  const ownName = file.path
-    .split(/[\\/]/)
-    .at(-1)!
-    .replace(/\.[^.]*$/, "")
+  const ownName = lastPart(file.path).replace(/\.[^.]*$/, "")
   const of = (word: string, ...tensors: string[]) => ({
     word,
     vectors: tensors.map((name) => rowsOf(file, name)),

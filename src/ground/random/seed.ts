@@ -11,3 +11,8 @@ export function parseSeed(seed: number | bigint): bigint {
     throw new UsageError(`Seed ${value} is outside 0 to ${largest}; choose one inside.`)
   return value
 }
+
+/** A seed as a number where numbers are exact: JSON and people read it more easily. */
+export function numberWhereExact(seed: bigint): number | bigint {
+  return seed <= Number.MAX_SAFE_INTEGER ? Number(seed) : seed
+}
