@@ -25,8 +25,8 @@ export interface Placement {
 /** Where the first of two things is, seen from the second. */
 export type Side = "left" | "right" | "above" | "below"
 
-const plainSizes = [0.8, 0.95] as const // of the canvas
-const plainShift = 2.5 // pixels off the middle, at most
+const plainSizes = [0.86, 0.89] as const // of the canvas
+const plainShift = 0.5 // pixels off the middle, at most
 const pairSize = 28.5 // pixels, the larger side of each of two things
 const largestZoom = 1.15 // a drawing that leaves its frame empty is small on purpose; grow it by no more than this
 

@@ -27,7 +27,7 @@ export const mixtures: Readonly<Record<"everything" | "things", Mixture>> = {
   },
   things: {
     shares: { plain: 0.74, background: 0.08, recoloured: 0.1, counted: 0.04, related: 0.04 },
-    commonWeight: 6,
+    commonWeight: 10,
   },
 }
 
