@@ -23,7 +23,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => 
 
 if (!existsSync("cache/inkling/train/meta.json")) script("make-dataset")
 if (!existsSync("cache/inkling/things/meta.json"))
-  script("make-dataset", "--out=cache/inkling/things", "--count=40000", "--seed=2", "--mixture=things")
+  script("make-dataset", "--out=cache/inkling/things", "--count=60000", "--seed=2", "--mixture=things")
 if (!existsSync(join(model, "tokenizer", "vocab.json"))) script("make-vocabulary")
 
 for (const recipe of readdirSync(recipes).sort()) {
