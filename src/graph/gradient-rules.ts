@@ -76,6 +76,7 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
   cast: (g, { inputs: [x] }) => [cast(g, x.dtype)],
 
   matmul: matmulGradient,
+  quantizedMatmul: null, // integers do not learn
   conv2d: convolutionGradient,
   convTranspose2d: null, // only ever made by a gradient; nothing here differentiates twice
   attention: attentionGradient,
