@@ -18,7 +18,7 @@ PUBLISHED = dict(multi_query_attention=True, add_qkv_bias=True, add_bias_linear=
 
 # name: (config, padding before each row of the batch, tokens in a row)
 MODELS = {
-    "two-groups": (dict(num_layers=3, hidden_size=32, ffn_hidden_size=44, kv_channels=8, num_attention_heads=4,
+    "two-groups": (dict(num_layers=3, hidden_size=24, ffn_hidden_size=36, kv_channels=8, num_attention_heads=4,
                         multi_query_group_num=2, padded_vocab_size=60, seq_length=64), (0, 5, 12), 13),
     "one-group": (dict(num_layers=2, hidden_size=24, ffn_hidden_size=30, kv_channels=8, num_attention_heads=3,
                        multi_query_group_num=1, padded_vocab_size=50, seq_length=32), (7, 3), 9),
@@ -27,7 +27,7 @@ MODELS = {
                         multi_query_group_num=2, padded_vocab_size=40, seq_length=32, add_bias_linear=True,
                         layernorm_epsilon=1e-2), (6,), 7),
     # No padding at all, which takes the reference another way; and none of the biases.
-    "unpadded": (dict(num_layers=2, hidden_size=48, ffn_hidden_size=64, kv_channels=8, num_attention_heads=6,
+    "unpadded": (dict(num_layers=2, hidden_size=28, ffn_hidden_size=40, kv_channels=8, num_attention_heads=6,
                       multi_query_group_num=2, padded_vocab_size=45, seq_length=32, add_qkv_bias=False), (0, 0), 5),
     # As long as Kolors' rows are.
     "long": (dict(num_layers=2, hidden_size=16, ffn_hidden_size=24, kv_channels=4, num_attention_heads=4,

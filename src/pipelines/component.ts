@@ -49,6 +49,11 @@ export async function openComponent(
   return { path, config, tensors }
 }
 
+/** What errors call a component's configuration: its config.json, or the file that its widths come from. */
+export function configPath({ path, asker }: Component): string {
+  return asker === undefined ? absolutePath(path, "config.json") : path
+}
+
 /**
  * Where every tensor of some weight files lies, under today's name.
  * Throws a LimnError where a file is missing, a FormatError where one is broken, or gives a name a second time.

@@ -1,11 +1,13 @@
 import { absolutePath } from "#platform"
-import { renameAutoencoderKey } from "../models/names.ts"
+import { renameAutoencoderKey, renameChatglmKey } from "../models/names.ts"
+import { isChatglmHead } from "../models/parameters/chatglm.ts"
 import { openComponent } from "./component.ts"
 import { readDefaults } from "./defaults.ts"
 import { readModelIndex } from "./family.ts"
 import { readJson } from "./files.ts"
 import type { ModelParts } from "./model.ts"
-import { openTokenizer } from "./tokenizer.ts"
+import type { TextParts } from "./text-encoder.ts"
+import { openChatglmTokenizer, openTokenizer } from "./tokenizer.ts"
 
 /**
  * The parts of a model from its folder in diffusers' layout; of several copies of the weights the wanted variant.
@@ -17,10 +19,24 @@ export async function openFolder(folder: string, variant: string | undefined): P
   const part = (name: string) => absolutePath(folder, name)
   const [texts, unet, vae, schedulerConfig, defaults] = await Promise.all([
     Promise.all(
-      family.textEncoders.map(async ({ name, tokenizer }) => ({
-        files: await openComponent(part(name), { variant }),
-        tokenizer: await openTokenizer(part(tokenizer)),
-      })),
+      family.textEncoders.map(
+        async ({ kind, name, tokenizer }): Promise<TextParts> =>
+          kind === "clip"
+            ? {
+                kind,
+                files: await openComponent(part(name), { variant }),
+                tokenizer: await openTokenizer(part(tokenizer)),
+              }
+            : {
+                kind,
+                files: await openComponent(part(name), {
+                  variant,
+                  rename: renameChatglmKey,
+                  unused: isChatglmHead,
+                }),
+                tokenizer: await openChatglmTokenizer([part(tokenizer), part(name)]),
+              },
+      ),
     ),
     openComponent(part("unet"), { variant }),
     openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),

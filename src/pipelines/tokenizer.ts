@@ -1,4 +1,7 @@
-import { absolutePath, exists, readText } from "#platform"
+import { absolutePath, exists, readBytes, readText } from "#platform"
+import { LimnError } from "../ground/errors.ts"
+import type { ChatglmTokenizer } from "../tokenizers/chatglm.ts"
+import { chatglmTokenizer } from "../tokenizers/chatglm.ts"
 import { clipTokenizer, type Tokenizer } from "../tokenizers/clip-bpe.ts"
 import { vocabFromMerges } from "../tokenizers/clip-files.ts"
 import { readJson } from "./files.ts"
@@ -18,6 +21,19 @@ export async function openTokenizer(folder: string): Promise<Tokenizer> {
     config: await optional("tokenizer_config.json"),
     specialTokens: await optional("special_tokens_map.json"),
   })
+}
+
+/**
+ * ChatGLM's tokenizer, a SentencePiece model, from the first of some folders that holds its file: its own, or that of the
+ * text encoder, where Kolors' first publishers put it.
+ * Throws a LimnError where none does, a FormatError where the file is broken.
+ */
+export async function openChatglmTokenizer(folders: readonly string[]): Promise<ChatglmTokenizer> {
+  for (const folder of folders) {
+    const path = absolutePath(folder, "tokenizer.model")
+    if (await exists(path)) return chatglmTokenizer(await readBytes(path), path)
+  }
+  throw new LimnError(`There is no tokenizer.model in ${folders.join(" or in ")}; fetch it too.`)
 }
 
 const END = "<|endoftext|>"

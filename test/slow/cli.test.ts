@@ -96,6 +96,14 @@ describe("limn draws", () => {
     expect(json.peakMemoryBytes).toBeGreaterThan(50e6)
   })
 
+  it("with the random numbers of a GPU where these are asked for", async () => {
+    for (const noise of ["cpu", "cuda"])
+      expect((await draw(["a cat", "--noise", noise, "--seed", "7", "--out", `${noise}.png`])).code).toBe(0)
+    const [cpu, cuda] = ["cpu", "cuda"].map((noise) => readFileSync(join(folder, `${noise}.png`)))
+    expect(JSON.parse(readPngText(cuda).limn)).toMatchObject({ noise: "cuda" })
+    expect(cuda.equals(cpu)).toBe(false)
+  })
+
   it("and says nothing where it shall be quiet", async () => {
     expect(await draw(["a cat", "--quiet", "--seed", "1"])).toEqual({ code: 0, stdout: "", stderr: "" })
     expect(readdirSync(folder)).toEqual(["cat-1.png"])
@@ -154,6 +162,7 @@ describe("limn refuses in one sentence", () => {
     ["more steps than training had", ["a cat", "--steps", "1001"], 2, /1000/],
     ["an unknown scheduler", ["a cat", "--scheduler", "magic"], 2, /"magic".*euler/],
     ["an unknown device", ["a cat", "--device", "gpu"], 2, /"gpu".*cpu, webgpu, cuda/],
+    ["unknown noise", ["a cat", "--noise", "gpu"], 2, /"gpu".*cpu, cuda/],
     ["an unknown precision", ["a cat", "--precision", "int4"], 2, /"int4".*fp32, fp16/],
     ["a negative seed", ["a cat", "--seed", "-1"], 2, /--seed is "-1"/],
     ["a seed above 2^64 - 1", ["a cat", "--seed", "18446744073709551616"], 2, /outside 0 to/],
