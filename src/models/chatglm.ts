@@ -23,10 +23,10 @@ import {
 import type { Value } from "../graph/value.ts"
 import type { Weights } from "../graph/weights.ts"
 import { float32 } from "../ground/tensor.ts"
-import type { ChatglmConfig } from "./config/chatglm.ts"
+import type { ChatGlmConfig } from "./config/chatglm.ts"
 
 /** Rows of text as ChatGLM's tokenizer gives them, each [B, T] int64. */
-export interface ChatglmRows {
+export interface ChatGlmRows {
   readonly ids: Value
   /** 1 where a token is, 0 where padding is. */
   readonly attentionMask: Value
@@ -35,7 +35,7 @@ export interface ChatglmRows {
 }
 
 /** What every layer is told beside the state: which places see which, and how far the heads of each are turned. */
-export interface ChatglmSurroundings {
+export interface ChatGlmSurroundings {
   /** Added to the attention scores [B, 1, T, T]. */
   readonly mask: Value
   /** Cosines and sines [B, T, 1, headWidth / 4, 1]. */
@@ -48,24 +48,24 @@ export interface ChatglmSurroundings {
  * normalised. Padding has states too, and Kolors reads them.
  * Weight names: diffusers `ChatGLMModel`.
  */
-export function chatglm(rows: ChatglmRows, w: Weights, config: ChatglmConfig): Value[] {
-  const around = chatglmSurroundings(rows, config)
-  const embedded = chatglmEmbeddings(rows.ids, w)
-  return [embedded, ...chatglmLayers(embedded, around, [0, config.numLayers], w, config)]
+export function chatGlm(rows: ChatGlmRows, w: Weights, config: ChatGlmConfig): Value[] {
+  const around = chatGlmSurroundings(rows, config)
+  const embedded = chatGlmEmbeddings(rows.ids, w)
+  return [embedded, ...chatGlmLayers(embedded, around, [0, config.numLayers], w, config)]
 }
 
 /** The state before the first layer.   ids [B, T] int64 -> [B, T, H] */
-export function chatglmEmbeddings(ids: Value, w: Weights): Value {
+export function chatGlmEmbeddings(ids: Value, w: Weights): Value {
   return gatherRows(w.at("embedding").at("word_embeddings").get("weight"), ids)
 }
 
 /** The state after each of the layers `first` to before `end`, each [B, T, H], from that before them, x [B, T, H]. */
-export function chatglmLayers(
+export function chatGlmLayers(
   x: Value,
-  around: ChatglmSurroundings,
+  around: ChatGlmSurroundings,
   [first, end]: readonly [first: number, end: number],
   w: Weights,
-  config: ChatglmConfig,
+  config: ChatGlmConfig,
 ): Value[] {
   const states: Value[] = []
   let h = x
@@ -83,10 +83,10 @@ export function lastPosition(state: Value): Value {
 }
 
 /** What all layers share, from the rows' masks and positions. */
-export function chatglmSurroundings(
-  { attentionMask, positionIds }: Pick<ChatglmRows, "attentionMask" | "positionIds">,
-  { headWidth }: ChatglmConfig,
-): ChatglmSurroundings {
+export function chatGlmSurroundings(
+  { attentionMask, positionIds }: Pick<ChatGlmRows, "attentionMask" | "positionIds">,
+  { headWidth }: ChatGlmConfig,
+): ChatGlmSurroundings {
   const [b, t] = positionIds.shape
   const pairs = headWidth / 4
   // In float32, as the reference computes them.
@@ -115,7 +115,7 @@ function blockedPlaces(attentionMask: Value): Value {
 }
 
 /** Weight names: diffusers `GLMBlock`. */
-function layer(x: Value, around: ChatglmSurroundings, w: Weights, config: ChatglmConfig): Value {
+function layer(x: Value, around: ChatGlmSurroundings, w: Weights, config: ChatGlmConfig): Value {
   const eps = config.normEps
   const attended = selfAttention(
     rmsNorm(x, w.at("input_layernorm"), { eps }),
@@ -128,7 +128,7 @@ function layer(x: Value, around: ChatglmSurroundings, w: Weights, config: Chatgl
 }
 
 /** Weight names: diffusers `SelfAttention`, where queries, keys and values come from one layer. */
-function selfAttention(x: Value, around: ChatglmSurroundings, w: Weights, config: ChatglmConfig): Value {
+function selfAttention(x: Value, around: ChatGlmSurroundings, w: Weights, config: ChatGlmConfig): Value {
   const { numAttentionHeads: heads, groups, headWidth } = config
   const [b, t] = x.shape
   const joint = w.at("query_key_value")
@@ -155,7 +155,7 @@ function selfAttention(x: Value, around: ChatglmSurroundings, w: Weights, config
  * Rotary position embedding (Su et al. 2021) of the first half of each head; numbers 2m and 2m + 1 are a pair.
  *   x [B, T, heads, D] -> the same
  */
-function turned(x: Value, { cosines, sines }: ChatglmSurroundings): Value {
+function turned(x: Value, { cosines, sines }: ChatGlmSurroundings): Value {
   const [b, t, heads, width] = x.shape
   const half = width / 2
   const pairs = reshape(slice(x, 3, 0, half), [b, t, heads, half / 2, 2])
@@ -168,7 +168,7 @@ function turned(x: Value, { cosines, sines }: ChatglmSurroundings): Value {
 }
 
 /** A linear layer gated by the SiLU of another, and one after them (SwiGLU, Shazeer 2020). Weight names: diffusers `MLP`. */
-function gatedMlp(x: Value, w: Weights, { ffnHiddenSize: width }: ChatglmConfig): Value {
+function gatedMlp(x: Value, w: Weights, { ffnHiddenSize: width }: ChatGlmConfig): Value {
   const joint = w.at("dense_h_to_4h")
   const gate = silu(linear(x, joint.rows(0, width)))
   return linear(mul(gate, linear(x, joint.rows(width, 2 * width))), w.at("dense_4h_to_h"))

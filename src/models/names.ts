@@ -30,6 +30,6 @@ export function renameTaesdKey(name: string, half: "encoder" | "decoder"): strin
 }
 
 /** diffusers' name of a tensor of ChatGLM, which its first publishers had under "transformer". Other names stay. */
-export function renameChatglmKey(name: string): string {
+export function renameChatGlmKey(name: string): string {
   return name.replace(/^transformer\./, "")
 }

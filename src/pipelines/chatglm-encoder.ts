@@ -1,9 +1,9 @@
 import type { Value } from "../graph/value.ts"
 import { int64 } from "../ground/tensor.ts"
-import { chatglm, lastPosition } from "../models/chatglm.ts"
-import { chatglmConfig } from "../models/config/chatglm.ts"
-import { chatglmParameters } from "../models/parameters/chatglm.ts"
-import type { ChatglmTokenizer } from "../tokenizers/chatglm.ts"
+import { chatGlm, lastPosition } from "../models/chatglm.ts"
+import { chatGlmConfig } from "../models/config/chatglm.ts"
+import { chatGlmParameters } from "../models/parameters/chatglm.ts"
+import type { ChatGlmTokenizer } from "../tokenizers/chatglm.ts"
 import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
 import type { EncoderBase } from "./encoder-base.ts"
@@ -11,32 +11,32 @@ import type { NetworkOptions } from "./network.ts"
 import { network } from "./network.ts"
 
 /** ChatGLM3 as Kolors reads it, and the tokenizer before it. */
-export interface ChatglmEncoder extends EncoderBase {
+export interface ChatGlmEncoder extends EncoderBase {
   readonly kind: "chatglm"
-  readonly tokenizer: ChatglmTokenizer
+  readonly tokenizer: ChatGlmTokenizer
 }
 
 /** What it is read from. */
-export interface ChatglmParts {
+export interface ChatGlmParts {
   readonly kind: "chatglm"
   readonly files: Component
-  readonly tokenizer: ChatglmTokenizer
+  readonly tokenizer: ChatGlmTokenizer
 }
 
 /**
  * The encoder of diffusers' `KolorsPipeline`: its state is that before the last layer, and its pooled text that after
  * the last layer where the text ends, neither normalised. Nothing is loaded yet.
  */
-export function chatglmEncoder(
-  { files, tokenizer }: Pick<ChatglmParts, "files" | "tokenizer">,
+export function chatGlmEncoder(
+  { files, tokenizer }: Pick<ChatGlmParts, "files" | "tokenizer">,
   running: NetworkOptions,
-): ChatglmEncoder {
-  const config = chatglmConfig(files.config, configPath(files))
-  const parameters = chatglmParameters(config)
+): ChatGlmEncoder {
+  const config = chatGlmConfig(files.config, configPath(files))
+  const parameters = chatGlmParameters(config)
   const weights = componentWeights(files, parameters)
   const describe = ({ ids, attentionMask, positionIds }: Readonly<Record<string, Value>>) => {
     const w = weights()
-    const [last, state] = chatglm({ ids, attentionMask, positionIds }, w, config).toReversed()
+    const [last, state] = chatGlm({ ids, attentionMask, positionIds }, w, config).toReversed()
     checkAllRead(w)
     return { "state.0": state, pooled: lastPosition(last) }
   }

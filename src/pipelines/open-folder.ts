@@ -1,13 +1,13 @@
 import { absolutePath } from "#platform"
-import { renameAutoencoderKey, renameChatglmKey } from "../models/names.ts"
-import { isChatglmHead } from "../models/parameters/chatglm.ts"
+import { renameAutoencoderKey, renameChatGlmKey } from "../models/names.ts"
+import { isChatGlmHead } from "../models/parameters/chatglm.ts"
 import { openComponent } from "./component.ts"
 import { readDefaults } from "./defaults.ts"
 import { readModelIndex } from "./family.ts"
 import { readJson } from "./files.ts"
 import type { ModelParts } from "./model.ts"
 import type { TextParts } from "./text-encoder.ts"
-import { openChatglmTokenizer, openTokenizer } from "./tokenizer.ts"
+import { openChatGlmTokenizer, openTokenizer } from "./tokenizer.ts"
 
 /**
  * The parts of a model from its folder in diffusers' layout; of several copies of the weights the wanted variant.
@@ -31,10 +31,10 @@ export async function openFolder(folder: string, variant: string | undefined): P
                 kind,
                 files: await openComponent(part(name), {
                   variant,
-                  rename: renameChatglmKey,
-                  unused: isChatglmHead,
+                  rename: renameChatGlmKey,
+                  unused: isChatGlmHead,
                 }),
-                tokenizer: await openChatglmTokenizer([part(tokenizer), part(name)]),
+                tokenizer: await openChatGlmTokenizer([part(tokenizer), part(name)]),
               },
       ),
     ),

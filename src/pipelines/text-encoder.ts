@@ -1,22 +1,22 @@
-import type { ChatglmEncoder, ChatglmParts } from "./chatglm-encoder.ts"
-import { chatglmEncoder } from "./chatglm-encoder.ts"
+import type { ChatGlmEncoder, ChatGlmParts } from "./chatglm-encoder.ts"
+import { chatGlmEncoder } from "./chatglm-encoder.ts"
 import type { ClipEncoder, ClipParts } from "./clip-encoder.ts"
 import { clipEncoder } from "./clip-encoder.ts"
 import type { Family } from "./family.ts"
 import type { NetworkOptions } from "./network.ts"
 
 /** One of a model's text encoders, and the tokenizer before it. */
-export type TextEncoder = ClipEncoder | ChatglmEncoder
+export type TextEncoder = ClipEncoder | ChatGlmEncoder
 
 /** What one is read from. */
-export type TextParts = ClipParts | ChatglmParts
+export type TextParts = ClipParts | ChatGlmParts
 
 /**
  * An encoder whose states are read as the family does. Nothing is loaded yet.
  * Throws a FormatError where its configuration or its tensors are wrong.
  */
 export function textEncoder(parts: TextParts, family: Family, running: NetworkOptions): TextEncoder {
-  return parts.kind === "clip" ? clipEncoder(parts, family, running) : chatglmEncoder(parts, running)
+  return parts.kind === "clip" ? clipEncoder(parts, family, running) : chatGlmEncoder(parts, running)
 }
 
 /** Words that a model's encoders have learnt beside their vocabulary, in order. */

@@ -1,7 +1,7 @@
 import { absolutePath, exists, readBytes, readText } from "#platform"
 import { LimnError } from "../ground/errors.ts"
-import type { ChatglmTokenizer } from "../tokenizers/chatglm.ts"
-import { chatglmTokenizer } from "../tokenizers/chatglm.ts"
+import type { ChatGlmTokenizer } from "../tokenizers/chatglm.ts"
+import { chatGlmTokenizer } from "../tokenizers/chatglm.ts"
 import { clipTokenizer, type Tokenizer } from "../tokenizers/clip-bpe.ts"
 import { vocabFromMerges } from "../tokenizers/clip-files.ts"
 import { readJson } from "./files.ts"
@@ -28,10 +28,10 @@ export async function openTokenizer(folder: string): Promise<Tokenizer> {
  * text encoder, where Kolors' first publishers put it.
  * Throws a LimnError where none does, a FormatError where the file is broken.
  */
-export async function openChatglmTokenizer(folders: readonly string[]): Promise<ChatglmTokenizer> {
+export async function openChatGlmTokenizer(folders: readonly string[]): Promise<ChatGlmTokenizer> {
   for (const folder of folders) {
     const path = absolutePath(folder, "tokenizer.model")
-    if (await exists(path)) return chatglmTokenizer(await readBytes(path), path)
+    if (await exists(path)) return chatGlmTokenizer(await readBytes(path), path)
   }
   throw new LimnError(`There is no tokenizer.model in ${folders.join(" or in ")}; fetch it too.`)
 }

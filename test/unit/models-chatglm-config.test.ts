@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest"
 import { FormatError } from "../../src/ground/errors.ts"
-import { chatglmConfig } from "../../src/models/config/chatglm.ts"
+import { chatGlmConfig } from "../../src/models/config/chatglm.ts"
 import { chatglm3 } from "./published-configs.ts"
 
 const from = "text_encoder/config.json"
 
 describe("ChatGLM's configuration", () => {
   it("reads the published one", () => {
-    expect(chatglmConfig(chatglm3, from)).toEqual({
+    expect(chatGlmConfig(chatglm3, from)).toEqual({
       vocabSize: 65024,
       hiddenSize: 4096,
       ffnHiddenSize: 13696,
@@ -24,7 +24,7 @@ describe("ChatGLM's configuration", () => {
 
   it("takes a bias everywhere for one of queries, keys and values too", () => {
     const all = { ...chatglm3, add_qkv_bias: false, add_bias_linear: true }
-    expect(chatglmConfig(all, from)).toMatchObject({ qkvBias: true, bias: true })
+    expect(chatGlmConfig(all, from)).toMatchObject({ qkvBias: true, bias: true })
   })
 
   it.each([
@@ -39,7 +39,7 @@ describe("ChatGLM's configuration", () => {
     [{ multi_query_group_num: 3 }, '"multi_query_group_num" is 3; it must divide the attention heads, 32.'],
     [{ kv_channels: 6 }, '"kv_channels" is 6; half of it turns in pairs, so that 4 must divide it.'],
   ])("refuses %j", (change, message) => {
-    expect(() => chatglmConfig({ ...chatglm3, ...change }, from)).toThrow(
+    expect(() => chatGlmConfig({ ...chatglm3, ...change }, from)).toThrow(
       new FormatError(`${from}: ${message}`),
     )
   })

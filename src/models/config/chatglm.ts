@@ -10,7 +10,7 @@ import {
 } from "./fields.ts"
 
 /** Everything that the states of diffusers' `ChatGLMModel` depend on. */
-export interface ChatglmConfig {
+export interface ChatGlmConfig {
   readonly vocabSize: number
   readonly hiddenSize: number
   /** Width within a layer's MLP, after the gate. */
@@ -29,7 +29,7 @@ export interface ChatglmConfig {
   readonly bias: boolean
 }
 
-const chatglmJson = z.object({
+const chatGlmJson = z.object({
   padded_vocab_size: positiveInteger.default(65024),
   hidden_size: positiveInteger,
   ffn_hidden_size: positiveInteger,
@@ -53,8 +53,8 @@ const chatglmJson = z.object({
  * in errors. Unknown keys are ignored.
  * Throws a FormatError where a key is missing, malformed, contradicts another, or asks for what limn cannot run.
  */
-export function chatglmConfig(json: unknown, source: string): ChatglmConfig {
-  const raw = readConfig(chatglmJson, json, source, "ChatGLMModel")
+export function chatGlmConfig(json: unknown, source: string): ChatGlmConfig {
+  const raw = readConfig(chatGlmJson, json, source, "ChatGLMModel")
   const { num_attention_heads: heads, multi_query_group_num: groups, kv_channels: headWidth } = raw
   checkDivides(groups, heads, "the attention heads", "multi_query_group_num", source)
   if (headWidth % 4 !== 0)

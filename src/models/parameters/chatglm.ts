@@ -1,4 +1,4 @@
-import type { ChatglmConfig } from "../config/chatglm.ts"
+import type { ChatGlmConfig } from "../config/chatglm.ts"
 import { constant, linear, normal, repeat } from "./layers.ts"
 import type { ParameterSpec } from "./module.ts"
 import { parametersOf } from "./module.ts"
@@ -7,7 +7,7 @@ import { parametersOf } from "./module.ts"
  * Every tensor of a diffusers `ChatGLMModel` of this configuration that its states are made from, in the order of its
  * state dict.
  */
-export function chatglmParameters(config: ChatglmConfig): ParameterSpec[] {
+export function chatGlmParameters(config: ChatGlmConfig): ParameterSpec[] {
   const { hiddenSize: width, numAttentionHeads: heads, groups, headWidth, ffnHiddenSize, bias } = config
   const scale = () => ({ weight: constant([width], 1) })
   return parametersOf({
@@ -30,6 +30,6 @@ export function chatglmParameters(config: ChatglmConfig): ParameterSpec[] {
 }
 
 /** What else files hold of the language model: what comes after the last layer, and a table that limn computes itself. */
-export function isChatglmHead(name: string): boolean {
+export function isChatGlmHead(name: string): boolean {
   return /^(encoder\.final_layernorm|output_layer|rotary_pos_emb)\./.test(name)
 }
