@@ -1,17 +1,22 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { describeModel } from "../../src/cli/info-model.ts"
+import { encodeSafetensors } from "../../src/formats/safetensors.ts"
 import { FormatError, LimnError, UsageError } from "../../src/ground/errors.ts"
+import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
+import type { Tensor } from "../../src/ground/tensor.ts"
+import { float32, toFloat32 } from "../../src/ground/tensor.ts"
 import { hubModel } from "../../src/pipelines/hub-model.ts"
 import { load } from "../../src/pipelines/load.ts"
+import { lora } from "../../src/pipelines/lora.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { encodeNegative, encodePrompt, promptWarnings } from "../../src/pipelines/prompts.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { withTextualInversion } from "../../src/pipelines/textual-inversion.ts"
 import { firstKolors } from "./first-kolors.ts"
-import { goldenFolder } from "./golden.ts"
+import { goldenFolder, relativeDifference, tensorsIn } from "./golden.ts"
 import { commit, hubFixture, namesBelow } from "./hub-fixture.ts"
 import { filesIn } from "./hub-server.ts"
 
@@ -125,6 +130,50 @@ it("a Kolors that says so takes zeros for a missing negative prompt", async () =
   const { encoderHiddenStates, textEmbeds } = await encodeNegative(model, "")
   await model.close()
   for (const { data } of [encoderHiddenStates, textEmbeds]) expect(data.every((v) => v === 0)).toBe(true)
+})
+
+it("a LoRA of its text encoder, by PEFT's names, reads as the weights do with it", async () => {
+  const folder = edited({})
+  const text = join(folder, "text_encoder")
+  const shards = readdirSync(text).filter((name) => name.endsWith(".safetensors"))
+  const weights = new Map(shards.flatMap((name) => Object.entries(tensorsIn(join(text, name)))))
+  for (const name of [...shards, "model.safetensors.index.fp16.json"]) rmSync(join(text, name))
+
+  const random = cpuGenerator(5)
+  const rank = 3
+  const tensors = new Map<string, Tensor>()
+  for (const layer of [
+    "encoder.layers.1.self_attention.query_key_value",
+    "encoder.layers.2.mlp.dense_h_to_4h",
+  ]) {
+    const stored = toFloat32(weights.get(`${layer}.weight`)!)
+    const [rows, columns] = stored.shape
+    const [down, up] = [random.randn([rank, columns]), random.randn([rows, rank])]
+    tensors.set(`base_model.model.${layer}.lora_A.weight`, down)
+    tensors.set(`base_model.model.${layer}.lora_B.weight`, up)
+    const merged = stored.data.map((value, i) => {
+      const [row, column] = [Math.floor(i / columns), i % columns]
+      let change = 0
+      for (let r = 0; r < rank; r++) change += up.data[row * rank + r] * down.data[r * columns + column]
+      return value + 0.8 * change
+    })
+    weights.set(`${layer}.weight`, float32(stored.shape, merged))
+  }
+  writeFileSync(join(text, "model.safetensors"), Buffer.concat(encodeSafetensors(weights)))
+  const file = join(folder, "lora.safetensors")
+  writeFileSync(file, Buffer.concat(encodeSafetensors(tensors)))
+
+  const options = { device: "cpu", threads: 1 } as const
+  const [plain, merged] = await Promise.all([load(diffusers, options), load(folder, options)])
+  const adapted = await plain.with(lora(file, { scale: 0.8 }))
+  const [own, given, expected] = await Promise.all(
+    [plain, adapted, merged].map((one) => encodePrompt(one, "a cat")),
+  )
+  for (const name of ["encoderHiddenStates", "textEmbeds"]) {
+    expect(relativeDifference(given[name], expected[name])).toBeLessThan(1e-5)
+    expect(relativeDifference(given[name], own[name])).toBeGreaterThan(0.01)
+  }
+  await Promise.all([plain, adapted, merged].map((one) => one.close()))
 })
 
 describe("one sentence says what is wrong with a Kolors", () => {
