@@ -71,6 +71,8 @@ export { openSession } from "./runtime/session.ts"
 // Schedulers and tokenizers
 export type { CustomWalk, Scheduler, StepOptions, StepResult } from "./schedulers/scheduler.ts"
 export { schedulerFromConfig, schedulerNames } from "./schedulers/scheduler.ts"
+export type { ChatGlmRow, ChatGlmTokenizer, ChatGlmTokenizerFiles } from "./tokenizers/chatglm.ts"
+export { chatGlmTokenizerFrom } from "./tokenizers/chatglm.ts"
 export type { Tokenizer, TokenRow } from "./tokenizers/clip-bpe.ts"
 export { clipTokenizer } from "./tokenizers/clip-bpe.ts"
 // Training

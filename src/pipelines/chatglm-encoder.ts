@@ -63,7 +63,7 @@ export function chatGlmEncoder(
         attentionMask: int64(shape, attentionMask),
         positionIds: int64(shape, positionIds),
       }
-      return [{ feeds, weights: ids.map(() => 1) }]
+      return [{ feeds, weights: Array.from(ids, () => 1) }]
     },
     dropped: (text) => tokenizer.tokenize(text).dropped,
   }
