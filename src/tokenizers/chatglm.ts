@@ -81,19 +81,21 @@ export function chatGlmTokenizerFrom(files: ChatGlmTokenizerFiles): ChatGlmToken
   const idOf = (token: (typeof specialTokens)[number]) => base + specialTokens.indexOf(token)
   const prefix = [idOf("[gMASK]"), idOf("sop")]
   const added = readAddedTokens(files.config, model)
-  const cut = tokenFinder(added)
-  const vocabSize = base + specialTokens.length
-  const beyond = new Map(added.filter(({ id }) => id >= vocabSize).map(({ id, text }) => [id, text]))
+  // Of two tokens with one id transformers looks for the later; the other it knows only where nothing else stands.
+  const found = new Map([...added].map(([text, id]) => [id, text]))
+  const cut = tokenFinder([...found].map(([id, text]) => ({ id, text })))
 
   function encode(text: string): number[] {
-    return cut(text).flatMap((part) => (typeof part === "object" ? part : encodePart(part)))
+    return cut(text).flatMap((part) =>
+      typeof part === "object" ? part : (added.get(part) ?? encodePart(part)),
+    )
   }
 
   function decode(ids: readonly number[]): string {
     let text = ""
     let start = 0
     for (const [at, id] of ids.entries()) {
-      const special = specialTokens[id - base] ?? beyond.get(id)
+      const special = specialTokens[id - base] ?? (id < base ? undefined : found.get(id))
       if (special === undefined) continue
       text += decodePart(ids.slice(start, at)) + special
       start = at + 1
@@ -103,7 +105,7 @@ export function chatGlmTokenizerFrom(files: ChatGlmTokenizerFiles): ChatGlmToken
 
   return {
     maxLength: MAX_LENGTH,
-    vocabSize: Math.max(vocabSize, ...[...beyond.keys()].map((id) => id + 1)),
+    vocabSize: Math.max(base + specialTokens.length, ...[...found.keys()].map((id) => id + 1)),
     encode,
     decode,
     tokenize(text, length = MAX_LENGTH) {
@@ -133,7 +135,7 @@ export function chatGlmTokenizerFrom(files: ChatGlmTokenizerFiles): ChatGlmToken
  * special tokens it names. The latter get new ids where the vocabulary that transformers sees lacks them, counted from
  * its size; as it sees no unknown, beginning and end pieces, "</s>" gets the id of "<|assistant|>" there, and so here.
  */
-function readAddedTokens(config: unknown, model: SentencePieceModel): { text: string; id: number }[] {
+function readAddedTokens(config: unknown, model: SentencePieceModel): Map<string, number> {
   const file = "tokenizer_config.json"
   const listed = readSettings(configSchema, config ?? {}, file).added_tokens_decoder
   const named = readSettings(namedTokensSchema, config ?? {}, file)
@@ -149,7 +151,7 @@ function readAddedTokens(config: unknown, model: SentencePieceModel): { text: st
     vocabulary.set(text, id)
     added.set(text, id)
   }
-  return [...added].map(([text, id]) => ({ text, id }))
+  return added
 }
 
 function isEdge(text: string, kind: PieceKind): boolean {
