@@ -11,6 +11,7 @@ import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { linearPreview } from "../pipelines/preview.ts"
+import { learntWords, readsWeights } from "../pipelines/text-encoder.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
 import { fetchingState } from "./fetching.ts"
@@ -31,6 +32,8 @@ export interface DrawingOptions {
   readonly out?: string
   readonly negative?: string
   readonly seed?: bigint
+  /** Whose random numbers a seed gives. */
+  readonly noise?: "cpu" | "cuda"
   readonly steps?: number
   readonly guidance?: number
   readonly width?: number
@@ -120,9 +123,11 @@ export async function drawOrders(
       progress.clear()
       hintAtWords(model, orders)
     }
+    const plain = readsWeights(model.textEncoders) ? {} : { promptSyntax: "plain" as const }
     for (const { picture = 0, ...order } of orders) {
       const { images, settings, timings, warnings } = await verb(model, {
         ...order,
+        ...plain,
         signal: stop.signal,
         onStep: follow(model),
       })
@@ -167,15 +172,15 @@ async function readPicture(path: string) {
 
 /** The options of a picture that the command line gives. */
 export function pictureOptions(options: DrawingOptions): Omit<DrawOptions, "prompt"> {
-  const { negative, steps, guidance, width, height, scheduler } = options
-  const given = { negativePrompt: negative, steps, guidanceScale: guidance, width, height, scheduler }
+  const { negative, noise, steps, guidance, width, height, scheduler } = options
+  const given = { negativePrompt: negative, noise, steps, guidanceScale: guidance, width, height, scheduler }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 }
 
 /** Says which learnt words no prompt has: their files, not the user, may have named them. */
 function hintAtWords({ textEncoders }: Model, orders: readonly Order[]): void {
   const texts = orders.flatMap(({ prompt, negativePrompt = "" }) => [prompt, negativePrompt].flat())
-  for (const { word } of textEncoders[0].learnt)
+  for (const word of learntWords(textEncoders))
     if (!texts.some((text) => text.toLowerCase().includes(word.toLowerCase())))
       process.stderr.write(`limn: No prompt has the learnt word ${word}.\n`)
 }

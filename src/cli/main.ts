@@ -92,6 +92,9 @@ function withDrawingOptions(command: Command): Command {
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))
+    .addOption(
+      choiceOption("--noise <name>", ["cpu", "cuda"], "the seed's numbers as PyTorch draws them on "),
+    )
     .addOption(numberOption("--steps <n>", "steps from noise to picture (default: the model's)"))
     .addOption(numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's)"))
     .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))

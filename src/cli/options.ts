@@ -20,9 +20,9 @@ export function seedOption(flags: string, description: string): Option {
   })
 }
 
-/** An option whose value is one of some words, the first by default. */
-export function choiceOption(flags: string, words: readonly string[]): Option {
-  return parsed(flags, `${words.join(", ")} (default: ${words[0]})`, (text, flag) => {
+/** An option whose value is one of some words, the first by default; `what` says of what. */
+export function choiceOption(flags: string, words: readonly string[], what = ""): Option {
+  return parsed(flags, `${what}${words.join(", ")} (default: ${words[0]})`, (text, flag) => {
     if (!words.includes(text)) throw wrong(flag, text, `choose one of ${words.join(", ")}`)
     return text
   })

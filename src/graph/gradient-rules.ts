@@ -1,6 +1,6 @@
 import { attentionGradient } from "./gradients/attention.ts"
 import { convolutionGradient } from "./gradients/convolution.ts"
-import { groupNormGradient, layerNormGradient } from "./gradients/normalisation.ts"
+import { groupNormGradient, layerNormGradient, rmsNormGradient } from "./gradients/normalisation.ts"
 import { matmulGradient } from "./gradients/product.ts"
 import { upsampleNearestGradient } from "./gradients/resampling.ts"
 import {
@@ -83,6 +83,7 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
 
   groupNorm: groupNormGradient,
   layerNorm: layerNormGradient,
+  rmsNorm: rmsNormGradient,
   softmax: (g, value) => {
     const weighted = mul(g, value)
     return [sub(weighted, mul(value, reduceSum(weighted, [value.shape.length - 1], { keepDims: true })))]

@@ -123,6 +123,10 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
   layerNorm: (emit, inputs, output, { attributes: { eps } }) => {
     emit.add("LayerNormalization", inputs, { attributes: { axis: -1n, epsilon: eps }, output })
   },
+  rmsNorm: (emit, inputs, output, { attributes: { eps } }) => {
+    // ONNX Runtime's own from before ONNX had RMSNormalization, and of its main domain; all providers have it.
+    emit.add("SimplifiedLayerNormalization", inputs, { attributes: { axis: -1n, epsilon: eps }, output })
+  },
   softmax: (emit, [x], output) => {
     emit.add("Softmax", [x], { attributes: { axis: -1n }, output })
   },

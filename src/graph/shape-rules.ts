@@ -160,6 +160,11 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
     checkVector(op, bias, x.shape[x.shape.length - 1])
     return { dtype: x.dtype, shape: x.shape }
   },
+  rmsNorm: ([x, scale], _, op) => {
+    overLastAxis([x, scale], _, op)
+    checkVector(op, scale, x.shape[x.shape.length - 1])
+    return { dtype: x.dtype, shape: x.shape }
+  },
   softmax: overLastAxis,
   logSoftmax: overLastAxis,
 

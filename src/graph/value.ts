@@ -55,6 +55,7 @@ export interface Attributes {
   // Normalisations
   groupNorm: { readonly groups: number; readonly eps: number }
   layerNorm: { readonly eps: number }
+  rmsNorm: { readonly eps: number }
   softmax: Record<never, never>
   logSoftmax: Record<never, never>
   // Reductions

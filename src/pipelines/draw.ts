@@ -135,7 +135,7 @@ export async function draw(
     settings,
     seed: settings.seed,
     timings,
-    warnings: [...promptWarnings(texts, promptSyntax), ...loraWarnings(model, texts)],
+    warnings: [...promptWarnings(model, texts, promptSyntax), ...loraWarnings(model, texts)],
   }
 }
 

@@ -5,7 +5,6 @@ import type { LoraLayers } from "../models/lora.ts"
 import { loraUpdates, readLora } from "../models/lora.ts"
 import type { LoraPart } from "../models/lora-names.ts"
 import { textLoraPart, unetLoraPart } from "../models/lora-names.ts"
-import { clipTextParameters } from "../models/parameters/clip-text.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
 import { lastPart, readJson } from "./files.ts"
 import type { LoadedLora, Lora, Model } from "./model.ts"
@@ -86,7 +85,7 @@ function partsOf({ unetConfig, textEncoders }: Model): LoraPart[] {
   const names = ["text_encoder", "text_encoder_2"] as const
   return [
     unetLoraPart(unetParameters(unetConfig), unetConfig),
-    ...textEncoders.map(({ config }, i) => textLoraPart(names[i], clipTextParameters(config))),
+    ...textEncoders.map(({ parameters }, i) => textLoraPart(names[i], parameters)),
   ]
 }
 

@@ -2,20 +2,19 @@ import type { Tensor } from "../ground/tensor.ts"
 import type { AutoencoderConfig } from "../models/config/autoencoder.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import type { Device } from "../runtime/session.ts"
-import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
 import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import type { Family } from "./family.ts"
 import type { Network } from "./network.ts"
 import type { PreviewFactors } from "./preview-factors.ts"
-import type { TextEncoder } from "./text-encoder.ts"
+import type { TextEncoder, TextParts } from "./text-encoder.ts"
 
 /** Numbers that the parts of a model compute in: float32, or float16 where that is safe. */
 export type Precision = "fp32" | "fp16"
 
 /**
  * What the denoiser reads beside the noisy latents and their noise level, by the denoiser's input names, one row for
- * each picture: `encoderHiddenStates` [B, T, D], and for SDXL `textEmbeds` [B, P] and `timeIds` [B, 6].
+ * each picture: `encoderHiddenStates` [B, T, D], and for SDXL and Kolors `textEmbeds` [B, P] and `timeIds` [B, 6].
  */
 export type Conditioning = Readonly<Record<string, Tensor<"float32">>>
 
@@ -25,7 +24,7 @@ export interface ModelParts {
   readonly path: string
   readonly family: Family
   /** The text encoders in the family's order, each with its tokenizer. */
-  readonly texts: readonly { readonly files: Component; readonly tokenizer: Tokenizer }[]
+  readonly texts: readonly TextParts[]
   readonly unet: Component
   readonly vae: Component
   /** scheduler_config.json, parsed and not yet believed. */

@@ -6,6 +6,7 @@ import { lastPart } from "./files.ts"
 import type { Model } from "./model.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
 import { escapeWeights } from "./prompt-syntax.ts"
+import { learntWords, readsWeights } from "./text-encoder.ts"
 
 /** What is asked of a verb that draws, as far as it says how the pictures come out. */
 export interface PictureOptions extends TileOptions {
@@ -21,7 +22,7 @@ export interface PictureOptions extends TileOptions {
   readonly steps?: number
   /**
    * How strongly to follow the prompt; 1 or less for not at all guided, in half the time. Default: what the model
-   * recommends, else 7.5, and 5 for SDXL.
+   * recommends, else 7.5, and 5 for SDXL and Kolors.
    */
   readonly guidanceScale?: number
   /** How far to draw the deviation back that guidance widens, 0 (the default) to 1. */
@@ -97,7 +98,7 @@ export function resolveSettings(
   const prompt = typeof options.prompt === "string" ? [options.prompt] : options.prompt
   if (prompt.length === 0) throw new UsageError("There is no prompt; give at least one.")
   const [height, width] = model.size
-  const embeddings = model.textEncoders[0].learnt.map(({ word }) => word)
+  const embeddings = learntWords(model.textEncoders)
   const settings: Settings = {
     model: model.name,
     prompt,
@@ -140,6 +141,7 @@ export function resolveSettings(
     throw new UsageError(
       `promptSyntax is ${JSON.stringify(settings.promptSyntax)}; choose "plain" or "weighted".`,
     )
+  checkReadsWeights(model, settings)
   checkSeeds(settings)
   return settings
 }
@@ -217,6 +219,13 @@ function checkInteger(name: string, value: number, least: number, most = Number.
 
 function checkShare(name: string, value: number): void {
   if (!(value >= 0 && value <= 1)) throw new UsageError(`${name} is ${value}; give a number from 0 to 1.`)
+}
+
+function checkReadsWeights({ name, textEncoders }: Model, { promptSyntax }: Settings): void {
+  if (promptSyntax === "weighted" && !readsWeights(textEncoders))
+    throw new UsageError(
+      `promptSyntax is "weighted", but the text encoder of ${name} knows no weights; choose "plain".`,
+    )
 }
 
 function checkStrength(strength: number, steps: number): void {

@@ -72,7 +72,8 @@ describe("limn draws", () => {
   })
 
   it("and prints one JSON object where a program asks", async () => {
-    const ended = await draw(["a cat", "--json", "--seed", "18446744073709551615", "--negative", "a dog"])
+    const given = "--seed 18446744073709551615 --noise cuda --negative dog".split(" ")
+    const ended = await draw(["a cat", "--json", ...given])
     expect(ended).toMatchObject({ code: 0, stderr: "" })
     const json = JSON.parse(ended.stdout)
     const ms = expect.any(Number)
@@ -81,9 +82,10 @@ describe("limn draws", () => {
       seed: "18446744073709551615",
       seeds: ["18446744073709551615"],
       prompt: ["a cat"],
-      negativePrompt: ["a dog"],
+      negativePrompt: ["dog"],
       steps: 2,
       guidanceScale: 7.5,
+      noise: "cuda",
       width: 64,
       height: 64,
       imagesPerPrompt: 1,
@@ -154,6 +156,7 @@ describe("limn refuses in one sentence", () => {
     ["more steps than training had", ["a cat", "--steps", "1001"], 2, /1000/],
     ["an unknown scheduler", ["a cat", "--scheduler", "magic"], 2, /"magic".*euler/],
     ["an unknown device", ["a cat", "--device", "gpu"], 2, /"gpu".*cpu, webgpu, cuda/],
+    ["unknown noise", ["a cat", "--noise", "gpu"], 2, /"gpu".*cpu, cuda/],
     ["an unknown precision", ["a cat", "--precision", "int4"], 2, /"int4".*fp32, fp16/],
     ["a negative seed", ["a cat", "--seed", "-1"], 2, /--seed is "-1"/],
     ["a seed above 2^64 - 1", ["a cat", "--seed", "18446744073709551616"], 2, /outside 0 to/],

@@ -13,6 +13,7 @@ import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { encodeNegative, encodePrompt } from "../../src/pipelines/prompts.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
+import { firstKolors } from "../unit/first-kolors.ts"
 import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../unit/golden.ts"
 
 interface Case {
@@ -57,6 +58,22 @@ function drawCase(options: DrawOptions, { verb, strength }: Case, golden: Record
   return inpaint(model, { ...given, mask: pictureOf(golden.mask) })
 }
 
+/** The tokenizer's rows for the negative prompt and for the prompt, by the names of the reference. */
+function expectSameRows({ negativePrompt, prompt }: Case, golden: Record<string, Tensor>): void {
+  const [{ tokenizer }] = model.textEncoders
+  const rows = [negativePrompt ?? "", prompt].map((text) => tokenizer.tokenize(text))
+  const tensorOf = (parts: readonly ArrayLike<number>[]) =>
+    int64(
+      [2, tokenizer.maxLength],
+      parts.flatMap((part) => Array.from(part)),
+    )
+  expect(tensorOf(rows.map(({ ids }) => ids))).toEqual(golden.input_ids)
+  const masked = rows.filter((row) => "attentionMask" in row)
+  if (masked.length === 0) return
+  expect(tensorOf(masked.map(({ attentionMask }) => attentionMask))).toEqual(golden.attention_mask)
+  expect(tensorOf(masked.map(({ positionIds }) => positionIds))).toEqual(golden.position_ids)
+}
+
 /** Latents after every step within 1e-3 of the largest, and 99.9% of 8-bit values within 1. */
 async function expectSamePictures(given: Case, golden: Record<string, Tensor>): Promise<void> {
   const { scheduler, negativePrompt, name: _, verb: __, model: ___, strength: ____, ...options } = given
@@ -87,9 +104,7 @@ describe("textToImage against diffusers' StableDiffusionPipeline", () => {
   loaded(join(goldenFolder, "pipeline/model"))
   test.each(goldenJson<Case[]>("pipeline/cases.json"))("$name", async (given) => {
     const golden = goldenTensors(`pipeline/${given.name}.safetensors`)
-    const [{ tokenizer }] = model.textEncoders
-    const rows = [given.negativePrompt!, given.prompt].flatMap((text) => tokenizer.tokenize(text).ids)
-    expect(int64([2, 77], rows)).toEqual(golden.input_ids)
+    expectSameRows(given, golden)
     const { encoderHiddenStates } = await encodePrompt(model, given.prompt)
     expect(relativeDifference(encoderHiddenStates, golden.prompt_embeds)).toBeLessThan(1e-5)
     await expectSamePictures(given, golden)
@@ -114,6 +129,33 @@ describe("textToImage against diffusers' StableDiffusionXLPipeline", () => {
     await expectSamePictures(given, golden)
   })
 })
+
+describe.each(["as diffusers has it", "as it was first published"])(
+  "Kolors, %s, against diffusers' KolorsPipeline and KolorsImg2ImgPipeline",
+  (layout) => {
+    loaded(layout === "as diffusers has it" ? join(goldenFolder, "pipeline-kolors/model") : firstKolors())
+    test.each(goldenJson<Case[]>("pipeline-kolors/cases.json"))("$name", async (given) => {
+      const golden = goldenTensors(`pipeline-kolors/${given.name}.safetensors`)
+      expectSameRows(given, golden)
+      if (golden.prompt_embeds) {
+        const positive = await encodePrompt(model, given.prompt)
+        const negative = await encodeNegative(model, given.negativePrompt ?? "")
+        for (const [prefix, one] of [
+          ["", positive],
+          ["negative_", negative],
+        ] as const) {
+          expect(relativeDifference(one.encoderHiddenStates, golden[`${prefix}prompt_embeds`])).toBeLessThan(
+            1e-5,
+          )
+          expect(relativeDifference(one.textEmbeds, golden[`${prefix}pooled_prompt_embeds`])).toBeLessThan(
+            1e-5,
+          )
+        }
+      }
+      await expectSamePictures(given, golden)
+    })
+  },
+)
 
 describe.each(["pipeline", "pipeline-xl", "nine"])("a given picture against diffusers, model %s", (name) => {
   const nine = mkdtempSync(join(tmpdir(), "limn-nine-"))

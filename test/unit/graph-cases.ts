@@ -142,6 +142,11 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
     shapes: [shape, shape.slice(-1), shape.slice(-1)],
     call: (inputs) => node("layerNorm", inputs, { eps: 1e-3 }),
   })),
+  rmsNorm: [[4, 6], [2, 3, 5], [7], [2, 2, 2, 3]].map((shape) => ({
+    name: `[${shape}]`,
+    shapes: [shape, shape.slice(-1)],
+    call: (inputs) => node("rmsNorm", inputs, { eps: 1e-3 }),
+  })),
   softmax: unary(ops.softmax),
   logSoftmax: unary(ops.logSoftmax),
 

@@ -206,6 +206,11 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
     rows(x.data, x.shape.at(-1)!, (row) =>
       normalised(row, eps).map((v, i) => v * scale.data[i] + bias.data[i]),
     ),
+  rmsNorm: ([x, scale], { eps }) =>
+    rows(x.data, x.shape.at(-1)!, (row) => {
+      const square = row.reduce((sum, v) => sum + v * v, 0) / row.length
+      return row.map((v, i) => (v * scale.data[i]) / Math.sqrt(square + eps))
+    }),
   softmax: ([x]) => rows(x.data, x.shape.at(-1)!, softmaxOf),
   logSoftmax: ([x]) => rows(x.data, x.shape.at(-1)!, (row) => softmaxOf(row).map(Math.log)),
 

@@ -180,6 +180,11 @@ const refused: { readonly [P in Op]: Refused } = {
     [() => node("layerNorm", [f(2, 6), f(6), f(2, 6)], { eps: 1e-5 }), "float32[2, 6] is not a vector of 6"],
     [() => node("layerNorm", [f(), f(1), f(1)], { eps: 1e-5 }), "float32[] has no last axis"],
   ],
+  rmsNorm: [
+    [() => node("rmsNorm", [f(2, 6), f(5)], { eps: 1e-5 }), "float32[5] is not a vector of 6"],
+    [() => node("rmsNorm", [f(2, 6), f(1, 6)], { eps: 1e-5 }), "float32[1, 6] is not a vector of 6"],
+    [() => node("rmsNorm", [f(), f(1)], { eps: 1e-5 }), "float32[] has no last axis"],
+  ],
   softmax: [...notReal(ops.softmax), [() => ops.softmax(f()), "float32[] has no last axis"]],
   logSoftmax: [...notReal(ops.logSoftmax), [() => ops.logSoftmax(f()), "float32[] has no last axis"]],
 

@@ -6,11 +6,13 @@ import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import type { Shape } from "../../src/ground/shape.ts"
 import { formatShape, sizeOf } from "../../src/ground/shape.ts"
 import { autoencoderConfig } from "../../src/models/config/autoencoder.ts"
+import { chatGlmConfig } from "../../src/models/config/chatglm.ts"
 import { clipTextConfig } from "../../src/models/config/clip-text.ts"
 import { taesdConfig } from "../../src/models/config/taesd.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
 import { renameAutoencoderKey, renameTaesdKey } from "../../src/models/names.ts"
 import { autoencoderParameters } from "../../src/models/parameters/autoencoder.ts"
+import { chatGlmParameters, isChatGlmHead } from "../../src/models/parameters/chatglm.ts"
 import { checkParameters } from "../../src/models/parameters/check.ts"
 import { clipTextParameters } from "../../src/models/parameters/clip-text.ts"
 import { initialize } from "../../src/models/parameters/initialize.ts"
@@ -62,6 +64,12 @@ describe("published checkpoints, name by name and shape by shape", () => {
       123_060_480,
     ],
     ["CLIP-bigG's text half", clipText(published.clipBigG), publishedKeys("clip_bigg_text"), 694_659_840],
+    [
+      "ChatGLM3, less what follows its last layer",
+      chatGlmParameters(chatGlmConfig(published.chatglm3, "config.json")),
+      publishedKeys("chatglm3").filter((line) => !isChatGlmHead(line)),
+      6_243_584_032 - 32 - 4096 - 65_024 * 4096,
+    ],
   ])("%s", (_, specs, keys, total) => {
     expect(lines(specs)).toEqual(keys)
     expect(count(specs)).toBe(total)

@@ -46,6 +46,7 @@ const computesIn: { readonly [P in Op]: Computes } = {
 
   groupNorm: "full",
   layerNorm: "full",
+  rmsNorm: "full",
   softmax: "full",
   logSoftmax: "full",
 
