@@ -2,6 +2,8 @@ import { conv2d, expand, mul, reduceMean, silu, slice } from "../graph/ops/index
 import type { Value } from "../graph/value.ts"
 import type { Weights } from "../graph/weights.ts"
 import type { Shape } from "../ground/shape.ts"
+import type { Tensor } from "../ground/tensor.ts"
+import { float32 } from "../ground/tensor.ts"
 import type { ControlNetConfig } from "./config/controlnet.ts"
 import type { UNetEncoderConfig } from "./config/unet.ts"
 import type { UNetEncoderInputs } from "./unet.ts"
@@ -64,4 +66,16 @@ export function residualShapes(
     shapes.push([batch, channels, h, w])
   })
   return shapes
+}
+
+/**
+ * How much of each of `count` residuals: `scale` of all, or where a ControlNet is to guess what its picture shows, a
+ * tenth of the first, and by even ratios more of each until all of the middle (diffusers' guess mode).
+ */
+export function residualScales(count: number, scale: number, guess: boolean): Tensor<"float32"> {
+  const share = (i: number) => (guess ? Math.fround(10 ** (i / (count - 1) - 1)) : 1)
+  return float32(
+    [count],
+    Array.from({ length: count }, (_, i) => share(i) * scale),
+  )
 }
