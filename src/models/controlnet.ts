@@ -40,6 +40,15 @@ export function controlNet(inputs: ControlNetInputs, w: Weights, config: Control
   ]
 }
 
+/** What a ControlNet reads of what its U-Net is told beside the latents; SDXL's smallest do not read the text. */
+export function controlNetReads({ downBlockTypes, middleAttends, additionEmbed }: ControlNetConfig) {
+  const attends = middleAttends || downBlockTypes.includes("CrossAttnDownBlock2D")
+  return [
+    ...(attends || additionEmbed?.type === "text" ? (["encoderHiddenStates"] as const) : []),
+    ...(additionEmbed?.type === "text_time" ? (["textEmbeds", "timeIds"] as const) : []),
+  ]
+}
+
 /** A picture at the size of latents.   [B, 3, 8 H, 8 W] -> [B, C, H, W]   (diffusers `ControlNetConditioningEmbedding`) */
 function embeddedPicture(picture: Value, w: Weights, { conditioningWidths }: ControlNetConfig): Value {
   let h = silu(conv2d(picture, w.at("conv_in"), { padding: 1 }))

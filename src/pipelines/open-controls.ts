@@ -1,9 +1,9 @@
 import type { Tensor } from "../ground/tensor.ts"
 import { float32, zeros } from "../ground/tensor.ts"
-import { residualScales, residualShapes } from "../models/controlnet.ts"
+import { controlNetReads, residualScales, residualShapes } from "../models/controlnet.ts"
 import type { WalkControl } from "./controls.ts"
 import { namedResiduals } from "./controls.ts"
-import type { Conditioning, LoadedControlNet, Model } from "./model.ts"
+import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import { joinRows } from "./rows.ts"
 
@@ -58,7 +58,8 @@ export async function openControls(
     const sample = told === context && rows > batch ? joinRows([seen, seen]) : seen
     const levels = new Float32Array(sample.shape[0]).fill(timestep)
     const scales = residualScales(shapes.length, scale, guesses && !config.globalPool)
-    return { sample, timestep: float32([levels.length], levels), ...read(config, told), picture, scales }
+    const read = Object.fromEntries(controlNetReads(config).map((name) => [name, told[name]]))
+    return { sample, timestep: float32([levels.length], levels), ...read, picture, scales }
   }
 
   const opened: OpenNetwork[] = []
@@ -86,14 +87,6 @@ export async function openControls(
       return guesses && rows > batch ? mapped(sum, behindZeros) : sum
     },
   }
-}
-
-/** Of what the denoiser is told, what a ControlNet reads. */
-function read({ additionEmbed }: LoadedControlNet["config"], told: Conditioning): Conditioning {
-  const { encoderHiddenStates, textEmbeds, timeIds } = told
-  return additionEmbed?.type === "text_time"
-    ? { encoderHiddenStates, textEmbeds, timeIds }
-    : { encoderHiddenStates }
 }
 
 function mapped(
