@@ -29,7 +29,7 @@ export function resolveControls(
 ): readonly Required<Control>[] {
   if (controls.length !== controlNets.length)
     throw new UsageError(
-      `${name} has ${controlNets.length} ControlNets and there are ${controls.length} controls; give one for each, in order.`,
+      `Each ControlNet of ${name} needs a control, in order; they number ${controlNets.length} and ${controls.length}.`,
     )
   return controls.map(({ image, scale = 1, start = 0, end = 1 }) => {
     if (!Number.isFinite(scale))

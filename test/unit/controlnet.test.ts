@@ -144,8 +144,8 @@ describe("what cannot be is refused", () => {
   const image = noise(1)
 
   it.each<[string, readonly Control[] | undefined, RegExp]>([
-    ["no picture", undefined, /model has 1 ControlNets and there are 0 controls; give one for each/],
-    ["two pictures", [{ image }, { image }], /there are 2 controls/],
+    ["no picture", undefined, /Each ControlNet of model needs a control, in order; they number 1 and 0/],
+    ["two pictures", [{ image }, { image }], /they number 1 and 2/],
     ["a scale that is no number", [{ image, scale: Number.NaN }], /scale of a control is NaN/],
     ["an end before the start", [{ image, start: 0.6, end: 0.4 }], /from 0.6 to 0.4/],
     ["shares beyond 1", [{ image, end: 1.2 }], /from 0 to 1.2/],
