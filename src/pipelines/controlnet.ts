@@ -1,7 +1,7 @@
 import { absolutePath, exists } from "#platform"
 import { FormatError, UsageError } from "../ground/errors.ts"
 import type { ControlNetConfig } from "../models/config/controlnet.ts"
-import { controlNetConfig } from "../models/config/controlnet.ts"
+import { controlNetConfig, publishedConditioningWidths } from "../models/config/controlnet.ts"
 import type { UNetEncoderConfig } from "../models/config/unet.ts"
 import { controlNet as describe } from "../models/controlnet.ts"
 import { likenessOf } from "../models/likeness.ts"
@@ -89,8 +89,7 @@ function openFile(file: TensorFile, { unetConfig, vaeConfig, latentPixels, name 
     throw new FormatError(
       `${path} ${holds(likenessOf(tensors)?.name)}; give a ControlNet, or for one of another kind its folder in diffusers' layout.`,
     )
-  // Each width but the first halves the picture's sides.
-  const published = [16, 32, 96, 256].slice(0, 1 + Math.log2(latentPixels))
+  const published = publishedConditioningWidths(latentPixels)
   const copied: ControlNetConfig = {
     ...unetConfig,
     inChannels: vaeConfig.latentChannels,

@@ -17,6 +17,11 @@ export interface ControlNetConfig extends UNetEncoderConfig {
   readonly globalPool: boolean
 }
 
+/** Channels of the published ControlNets' embedding of a picture of so many pixels beside each latent, a power of 2. */
+export function publishedConditioningWidths(latentPixels: number): readonly number[] {
+  return [16, 32, 96, 256].slice(0, 1 + Math.log2(latentPixels))
+}
+
 const controlNetJson = unetEncoderJson.extend({
   mid_block_type: oneOf("UNetMidBlock2DCrossAttn", "UNetMidBlock2D").default("UNetMidBlock2DCrossAttn"),
   conditioning_channels: oneOf(3).default(3),
