@@ -1,5 +1,5 @@
 import { loadControlNets } from "./controlnet.ts"
-import { loraChanges } from "./lora.ts"
+import { loraChanges, textParts } from "./lora.ts"
 import type { ControlNet, Lora, Model } from "./model.ts"
 import type { Network } from "./network.ts"
 
@@ -19,7 +19,6 @@ export async function withAdditions(model: Model, additions: readonly (Lora | Co
     return network
   }
   const shared = (network: Network) => own(network.with([], {}))
-  const names = ["text_encoder", "text_encoder_2"]
   const extended: Model = {
     ...model,
     unet: own(adapt(model.unet, "unet")),
@@ -27,7 +26,7 @@ export async function withAdditions(model: Model, additions: readonly (Lora | Co
     decoder: shared(model.decoder),
     textEncoders: model.textEncoders.map((encoder, i) => ({
       ...encoder,
-      network: own(adapt(encoder.network, names[i])),
+      network: own(adapt(encoder.network, textParts[i])),
     })),
     encodings: new Map(),
     loras,

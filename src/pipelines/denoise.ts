@@ -141,7 +141,7 @@ export async function openDenoiser(model: Model, walk: Walk): Promise<OpenDenois
   const rows = isGuided(walk) ? 2 * batch : batch
   const seen = channels + (walk.extraChannels?.shape[1] ?? 0)
   const context = contextOf(walk)
-  const controls = walk.controls && (await openControls(model, walk, context))
+  const controls = walk.controls?.length ? await openControls(model, walk, context) : undefined
   try {
     const unet = await model.unet.open({
       sample: { dtype: "float32", shape: [rows, seen, ...places] },

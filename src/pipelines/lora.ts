@@ -26,7 +26,7 @@ export function lora(path: string, { scale = 1 }: { readonly scale?: number } = 
 export interface LoraChanges {
   readonly loras: readonly LoadedLora[]
   /** A network of the model with the LoRAs that are new, fed the scales of all; `part` is its folder in a checkpoint. */
-  adapt(network: Network, part: string): Network
+  adapt(network: Network, part: LoraPart["name"]): Network
 }
 
 /** Reads LoRAs for a model, and says what they make of it beside those that it has. */
@@ -47,9 +47,9 @@ export async function loraChanges(model: Model, given: readonly Lora[]): Promise
   }
 
   const loras: readonly LoadedLora[] = [...kept, ...added.map(({ lora }) => lora)]
-  const adapt = (network: Network, part: string): Network => {
+  const adapt = (network: Network, part: LoraPart["name"]): Network => {
     const updates = added.flatMap(({ lora, layers }, i): DescribeUpdates[] => {
-      const own = layers.get(part as LoraPart["name"])
+      const own = layers.get(part)
       const prefix = prefixOf(kept.length + i)
       return own ? [(inputs) => loraUpdates(own, inputs[scaleOf(prefix)], prefix, lora.path)] : []
     })
@@ -61,6 +61,9 @@ export async function loraChanges(model: Model, given: readonly Lora[]): Promise
   return { loras, adapt }
 }
 
+/** The parts of the text encoders of a model, in order. */
+export const textParts = ["text_encoder", "text_encoder_2"] as const
+
 /** A LoRA that was read, and the layers that it changes. */
 interface Added {
   readonly lora: LoadedLora
@@ -69,10 +72,9 @@ interface Added {
 
 /** The parts of a model that LoRAs are trained on, the U-Net first. */
 function partsOf({ unetConfig, textEncoders }: Model): LoraPart[] {
-  const names = ["text_encoder", "text_encoder_2"] as const
   return [
     unetLoraPart(unetParameters(unetConfig), unetConfig),
-    ...textEncoders.map(({ config }, i) => textLoraPart(names[i], clipTextParameters(config))),
+    ...textEncoders.map(({ config }, i) => textLoraPart(textParts[i], clipTextParameters(config))),
   ]
 }
 

@@ -1,3 +1,4 @@
+import { UsageError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32, zeros } from "../ground/tensor.ts"
 import { controlNetReads, residualScales, residualShapes } from "../models/controlnet.ts"
@@ -45,6 +46,10 @@ export async function openControls(
   { latents, conditioning, controls = [], guessMode = false }: ControlledWalk,
   context: Conditioning,
 ): Promise<OpenControls> {
+  if (controls.length !== controlNets.length)
+    throw new UsageError(
+      `A walk needs a control for each ControlNet of its model; they number ${controls.length} and ${controlNets.length}.`,
+    )
   const [batch, ...each] = latents.shape
   const rows = context.encoderHiddenStates.shape[0]
   const shapes = residualShapes(unetConfig, [rows, ...each])
