@@ -24,6 +24,8 @@ export type { Value } from "./graph/value.ts"
 export type { StoredWeight, Weights } from "./graph/weights.ts"
 export { inputWeights, storedWeights } from "./graph/weights.ts"
 // Numbers
+export type { CannyOptions } from "./ground/canny.ts"
+export { cannyEdges } from "./ground/canny.ts"
 export type { DType } from "./ground/dtype.ts"
 export { FormatError, LimnError, UsageError } from "./ground/errors.ts"
 export type { Pixels } from "./ground/image.ts"
@@ -39,6 +41,8 @@ export type { Tensor } from "./ground/tensor.ts"
 export { float32, int64, tensor, toFloat32 } from "./ground/tensor.ts"
 export type { TileOptions } from "./pipelines/autoencoder.ts"
 export { decodeLatents } from "./pipelines/autoencoder.ts"
+export { controlNet } from "./pipelines/controlnet.ts"
+export type { Control, WalkControl } from "./pipelines/controls.ts"
 export type { ModelDefaults } from "./pipelines/defaults.ts"
 // Pipelines
 export type { DenoiseOptions, DenoiseStep } from "./pipelines/denoise.ts"
@@ -53,14 +57,22 @@ export { inpaint } from "./pipelines/inpaint.ts"
 export type { LoadOptions } from "./pipelines/load.ts"
 export { load } from "./pipelines/load.ts"
 export { lora } from "./pipelines/lora.ts"
-export type { Conditioning, LoadedLora, Lora, Model, Precision } from "./pipelines/model.ts"
+export type {
+  Conditioning,
+  ControlNet,
+  LoadedControlNet,
+  LoadedLora,
+  Lora,
+  Model,
+  Precision,
+} from "./pipelines/model.ts"
 export { linearPreview } from "./pipelines/preview.ts"
 export type { PreviewFactors } from "./pipelines/preview-factors.ts"
 export type { PromptSyntax } from "./pipelines/prompt-syntax.ts"
 export { parseWeights } from "./pipelines/prompt-syntax.ts"
 export type { ReadingOptions } from "./pipelines/prompts.ts"
 export { encodePrompt } from "./pipelines/prompts.ts"
-export type { PictureOptions, Settings } from "./pipelines/settings.ts"
+export type { ControlSettings, PictureOptions, Settings } from "./pipelines/settings.ts"
 export type { TextToImageOptions } from "./pipelines/text-to-image.ts"
 export { textToImage } from "./pipelines/text-to-image.ts"
 export type { TextualInversionOptions } from "./pipelines/textual-inversion.ts"

@@ -1,9 +1,12 @@
 import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
-import { decodePicture, makeFolder, peakMemoryBytes, readBytes } from "#platform"
+import { makeFolder, peakMemoryBytes } from "#platform"
 import { UsageError } from "../ground/errors.ts"
+import type { Pixels } from "../ground/image.ts"
+import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
+import type { HubOptions } from "../pipelines/hub-model.ts"
 import type { Image } from "../pipelines/image.ts"
 import { imageToImage } from "../pipelines/image-to-image.ts"
 import { inpaint } from "../pipelines/inpaint.ts"
@@ -14,15 +17,18 @@ import { linearPreview } from "../pipelines/preview.ts"
 import { learntWords, readsWeights } from "../pipelines/text-encoder.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
+import type { ControlOptions } from "./controls.ts"
+import { readControls } from "./controls.ts"
 import { fetchingState } from "./fetching.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
+import { readPicture } from "./picture.ts"
 import { openPlace, shownPath } from "./places.ts"
 import { liveText, previewKind, previewText } from "./preview.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
-export interface DrawingOptions {
+export interface DrawingOptions extends ControlOptions {
   readonly model?: string
   /** Of a model on the Hub: a branch, a tag or a commit. */
   readonly revision?: string
@@ -86,7 +92,9 @@ export async function drawOrders(
 ): Promise<void> {
   const { decoder, device, precision, revision, json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
-  const verb = await verbOf(options)
+  const over = options.image === undefined ? undefined : await readPicture(options.image)
+  const verb = await verbOf(options, over)
+  const controlsFor = await readControls(options, over)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
     progress.clear()
@@ -108,17 +116,18 @@ export async function drawOrders(
   }
   try {
     progress.show({ label: "loading" })
-    let model = await load(options.model ?? inkling, {
-      decoder,
-      device,
-      precision,
-      revision,
+    const fetching: HubOptions = {
       signal: stop.signal,
       onProgress: (fetched) => progress.show(fetchingState(fetched)),
-    })
+    }
+    let model = await load(options.model ?? inkling, { decoder, device, precision, revision, ...fetching })
     for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
-    const loras = (options.lora ?? []).map(({ path, scale }) => lora(path, { scale }))
-    if (loras.length > 0) model = await model.with(...loras)
+    const additions = [
+      ...(options.lora ?? []).map(({ path, scale }) => lora(path, { scale })),
+      ...(options.control ?? []).map((path) => controlNet(path, fetching)),
+    ]
+    if (additions.length > 0) model = await model.with(...additions)
+    const controls = controlsFor(model)
     if (!json && !quiet) {
       progress.clear()
       hintAtWords(model, orders)
@@ -128,6 +137,7 @@ export async function drawOrders(
       const { images, settings, timings, warnings } = await verb(model, {
         ...order,
         ...plain,
+        controls,
         signal: stop.signal,
         onStep: follow(model),
       })
@@ -150,24 +160,17 @@ export async function drawOrders(
 }
 
 /** What the options ask of the model: to draw from the text alone, over a picture, or into one. */
-async function verbOf({ image, mask, strength }: DrawingOptions) {
+async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefined) {
   if (image === undefined) {
     for (const [name, value] of Object.entries({ mask, strength }))
       if (value !== undefined)
         throw new UsageError(`--${name} says how to draw over a picture; give that with --image.`)
     return (model: Model, options: DrawOptions) => textToImage(model, options)
   }
-  const picture = await readPicture(image)
   if (mask === undefined)
-    return (model: Model, options: DrawOptions) =>
-      imageToImage(model, { ...options, image: picture, strength })
+    return (model: Model, options: DrawOptions) => imageToImage(model, { ...options, image, strength })
   const where = await readPicture(mask)
-  return (model: Model, options: DrawOptions) =>
-    inpaint(model, { ...options, image: picture, mask: where, strength })
-}
-
-async function readPicture(path: string) {
-  return decodePicture(await readBytes(path), path)
+  return (model: Model, options: DrawOptions) => inpaint(model, { ...options, image, mask: where, strength })
 }
 
 /** The options of a picture that the command line gives. */

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { Command, CommanderError, Option } from "commander"
 import { LimnError, messageOf, UsageError } from "../ground/errors.ts"
-import { choiceOption, listOption, loraOption, numberOption, seedOption } from "./options.ts"
+import { choiceOption, listOption, loraOption, numberOption, numbersOption, seedOption } from "./options.ts"
 
 // Commands are imported when they run: the help shows at once.
 
@@ -15,6 +15,8 @@ Examples:
   limn "a paper boat" --model CompVis/stable-diffusion-v1-4
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
+  limn "a house in snow" --model ~/sd-v1-5 --control-image canny:house.jpg \\
+    --control lllyasviel/sd-controlnet-canny
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
 
@@ -106,6 +108,13 @@ function withDrawingOptions(command: Command): Command {
     .addOption(
       loraOption("--lora <file[:scale]>", "a LoRA, and how much of it (default: 1); may be repeated"),
     )
+    .addOption(listOption("--control <path>", "a ControlNet: a folder, a file, or org/name; may be repeated"))
+    .addOption(
+      listOption("--control-image <file>", "what it follows, or canny:<file> for the edges of a picture"),
+    )
+    .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1)"))
+    .addOption(numbersOption("--control-start <x>", "from which share of the steps on (default: 0)"))
+    .addOption(numbersOption("--control-end <x>", "up to which share of the steps (default: 1)"))
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
     .option("--json", "print one JSON object and nothing else")

@@ -5,11 +5,22 @@ import type { GivenLora } from "./drawing.ts"
 
 /** An option whose value is a number. Which numbers make sense is for the command to say. */
 export function numberOption(flags: string, description: string): Option {
-  return parsed(flags, description, (text, flag) => {
-    const value = Number(text)
-    if (text.trim() === "" || Number.isNaN(value)) throw wrong(flag, text, "give a number")
-    return value
-  })
+  return parsed(flags, description, numberOf)
+}
+
+/** An option that may be given several times: a list of numbers. */
+export function numbersOption(flags: string, description: string): Option {
+  const option = new Option(flags, description)
+  return option.argParser((text, before: readonly number[] = []) => [
+    ...before,
+    numberOf(text, option.long ?? flags),
+  ])
+}
+
+function numberOf(text: string, flag: string): number {
+  const value = Number(text)
+  if (text.trim() === "" || Number.isNaN(value)) throw wrong(flag, text, "give a number")
+  return value
 }
 
 /** An option whose value is a seed, as a bigint. */

@@ -49,11 +49,6 @@ export async function openComponent(
   return { path, config, tensors }
 }
 
-/** What errors call a component's configuration: its config.json, or the file that its widths come from. */
-export function configPath({ path, asker }: Component): string {
-  return asker === undefined ? absolutePath(path, "config.json") : path
-}
-
 /**
  * Where every tensor of some weight files lies, under today's name.
  * Throws a LimnError where a file is missing, a FormatError where one is broken, or gives a name a second time.
@@ -80,6 +75,11 @@ export function componentWeights(
   // Without the tensors that may be there unread.
   const wanted = new Map(specs.map(({ name }) => [name, tensors.get(name)!]))
   return () => storedWeights(wanted, path)
+}
+
+/** What errors call a part's configuration: its config.json, or the file that its widths come from. */
+export function configPath({ path, asker }: Component): string {
+  return asker === undefined ? absolutePath(path, "config.json") : path
 }
 
 /**

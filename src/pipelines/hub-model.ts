@@ -29,6 +29,21 @@ export function hubModel(repo: string, { variant, ...options }: HubOptions): Pro
   return fetchSnapshot({ ...options, repo, choose: (remote) => neededFiles(remote, repo, variant) })
 }
 
+/**
+ * The folder of a repo that is one network, such as a ControlNet: its settings and one form of its weights. Throws as
+ * `fetchSnapshot` does, and a LimnError where the repo is something else.
+ */
+export function hubNetwork(repo: string, { variant, ...options }: HubOptions): Promise<string> {
+  const choose = async (remote: RemoteFolder) => {
+    if (!remote.names.has("config.json"))
+      throw new LimnError(
+        `${repo} has no config.json, so it is no network in diffusers' layout; limn fetches no others.`,
+      )
+    return ["config.json", ...(await neededWeights(remote, "", variant))]
+  }
+  return fetchSnapshot({ ...options, repo, choose })
+}
+
 /** The index says of which parts a model is; each needs its settings, and a network one form of its weights. */
 async function neededFiles(remote: RemoteFolder, repo: string, variant?: string): Promise<string[]> {
   const { folder, names, fetch } = remote

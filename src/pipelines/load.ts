@@ -11,12 +11,13 @@ import { unet } from "../models/unet.ts"
 import { chooseDevice } from "../runtime/device.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
+import { withAdditions } from "./additions.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
+import { residualsAmong } from "./controls.ts"
 import { holdsModel } from "./family.ts"
 import { lastPart } from "./files.ts"
 import type { HubOptions } from "./hub-model.ts"
 import { hubModel } from "./hub-model.ts"
-import { withLoras } from "./lora.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
@@ -77,7 +78,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const unetNetwork = network((inputs) => {
     const { sample, timestep, encoderHiddenStates, textEmbeds, timeIds } = inputs
     const weights = unetWeights()
-    const output = unet({ sample, timestep, encoderHiddenStates, textEmbeds, timeIds }, weights, denoiser)
+    const residuals = residualsAmong(inputs)
+    const asked = { sample, timestep, encoderHiddenStates, textEmbeds, timeIds, residuals }
+    const output = unet(asked, weights, denoiser)
     checkAllRead(weights)
     return { output }
   }, running)
@@ -128,8 +131,10 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     preview: choosePreview(defaults.preview, family.preview, vae.latentChannels, source),
     encodings: new Map(),
     loras: [],
+    controlNets: [],
+    running,
     loadMs: performance.now() - start,
-    with: (...loras) => withLoras(model, loras),
+    with: (...additions) => withAdditions(model, additions),
     async close() {
       await Promise.all(networks.map((part) => part.close()))
     },

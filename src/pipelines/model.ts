@@ -1,11 +1,13 @@
 import type { Tensor } from "../ground/tensor.ts"
 import type { AutoencoderConfig } from "../models/config/autoencoder.ts"
+import type { ControlNetConfig } from "../models/config/controlnet.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import type { Device } from "../runtime/session.ts"
 import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import type { Family } from "./family.ts"
-import type { Network } from "./network.ts"
+import type { HubOptions } from "./hub-model.ts"
+import type { Network, NetworkOptions } from "./network.ts"
 import type { PreviewFactors } from "./preview-factors.ts"
 import type { TextEncoder, TextParts } from "./text-encoder.ts"
 
@@ -36,6 +38,7 @@ export interface ModelParts {
 
 /** A LoRA to give to a model. */
 export interface Lora {
+  readonly kind: "lora"
   readonly path: string
   readonly scale: number
 }
@@ -48,6 +51,24 @@ export interface LoadedLora extends Lora {
   readonly parts: readonly string[]
   /** Words that were taught with it, as a textual inversion, which limn does not read yet. */
   readonly words: readonly string[]
+}
+
+/** A ControlNet to give to a model. */
+export interface ControlNet extends HubOptions {
+  readonly kind: "controlnet"
+  readonly path: string
+}
+
+/** A ControlNet that a model has. */
+export interface LoadedControlNet {
+  /** Its name on the Hub, or that of its folder, or of its file without the ending. */
+  readonly name: string
+  readonly config: ControlNetConfig
+  /**
+   * `sample` [B, C, h, w], `timestep` [B], the denoiser's conditioning, `picture` [1, 3, H, W] in [0, 1] and `scales`
+   * [residuals] -> `residual.0` and so on: what the denoiser takes under these names.
+   */
+  readonly network: Network
 }
 
 /** A text-to-image model, as `load` returns it. */
@@ -74,7 +95,7 @@ export interface Model {
   readonly mostClipSkip: number
   /** Whether no negative prompt at all is zeros, in place of the encoded empty text. */
   readonly zeroNegative: boolean
-  /** `sample` [B, C, h, w], `timestep` [B] and the conditioning -> `output` [B, C, h, w]. */
+  /** `sample` [B, C, h, w], `timestep` [B], the conditioning and any residuals -> `output` [B, C, h, w]. */
   readonly unet: Network
   /** `image` [1, 3, H, W] in [-1, 1] -> `moments` [1, 2 C, h, w]: means before logarithms of variances, unscaled. */
   readonly encoder: Network
@@ -88,14 +109,19 @@ export interface Model {
   readonly encodings: Map<string, Promise<Conditioning>>
   /** What it was given beside its checkpoint, in order. */
   readonly loras: readonly LoadedLora[]
+  /** Those that every walk follows, in the order of their pictures. */
+  readonly controlNets: readonly LoadedControlNet[]
+  /** How its networks run, for those that are added to it. */
+  readonly running: NetworkOptions
   /** Milliseconds that `load` took. */
   readonly loadMs: number
   /**
-   * A new model with these LoRAs beside those that this one has; one that it has already takes the new scale, and graphs
-   * that do not change are shared. This model stays as it is, and each of the two is closed by itself.
-   * Throws a UsageError where a file is missing, a FormatError where it is no LoRA for this model.
+   * A new model with these LoRAs and ControlNets beside those that this one has; a LoRA that it has already takes the
+   * new scale, and graphs that do not change are shared. This model stays as it is, and each of the two is closed by
+   * itself.
+   * Throws a UsageError where there is nothing at a path, a FormatError where what is there is not made for this model.
    */
-  with(...loras: readonly Lora[]): Promise<Model>
+  with(...additions: readonly (Lora | ControlNet)[]): Promise<Model>
   /** Gives all memory back; runs in progress end first. */
   close(): Promise<void>
 }

@@ -50,6 +50,20 @@ export interface PictureOptions extends TileOptions {
    * stands, as diffusers does.
    */
   readonly promptSyntax?: PromptSyntax
+  /**
+   * Whether the ControlNets alone say what to draw, in place of the prompt; default false. A guidance scale of 3 to 5 is
+   * best for it.
+   */
+  readonly guessMode?: boolean
+}
+
+/** How a ControlNet is followed, apart from its picture. */
+export interface ControlSettings {
+  /** Of the ControlNet. */
+  readonly name: string
+  readonly scale: number
+  readonly start: number
+  readonly end: number
 }
 
 /** Every choice made: the same settings make the same pictures. Plain data, but for seeds above 2^53. */
@@ -78,6 +92,10 @@ export interface Settings {
   readonly embeddings?: readonly string[]
   /** What the model was given beside its checkpoint, where it was. */
   readonly loras?: readonly { readonly name: string; readonly scale: number }[]
+  /** What the model's ControlNets followed, where it had any, but for the pictures. */
+  readonly controls?: readonly ControlSettings[]
+  /** Whether the ControlNets alone said what to draw, where that was asked. */
+  readonly guessMode?: boolean
   /** Whether the autoencoder worked in tiles, where that was asked; else it follows from the size. */
   readonly tiled?: boolean
   /** Name of the file or folder of the decoder that stood for the model's own, where there was one. */
@@ -92,7 +110,10 @@ export interface Settings {
  */
 export function resolveSettings(
   model: Model,
-  options: PictureOptions & { readonly strength?: number },
+  options: PictureOptions & {
+    readonly strength?: number
+    readonly controls: readonly Omit<ControlSettings, "name">[]
+  },
   scheduler: Readonly<Record<string, unknown>>,
 ): Settings {
   const prompt = typeof options.prompt === "string" ? [options.prompt] : options.prompt
@@ -118,6 +139,8 @@ export function resolveSettings(
     promptSyntax: options.promptSyntax ?? "plain",
     ...(embeddings.length > 0 && { embeddings }),
     ...(model.loras.length > 0 && { loras: model.loras.map(({ name, scale }) => ({ name, scale })) }),
+    ...(options.controls.length > 0 && { controls: namedControls(model, options.controls) }),
+    ...(options.guessMode !== undefined && { guessMode: options.guessMode }),
     ...(options.tiled !== undefined && { tiled: options.tiled }),
     ...(model.decoderPath !== undefined && { decoder: lastPart(model.decoderPath) }),
     device: model.device,
@@ -142,8 +165,17 @@ export function resolveSettings(
       `promptSyntax is ${JSON.stringify(settings.promptSyntax)}; choose "plain" or "weighted".`,
     )
   checkReadsWeights(model, settings)
+  if (settings.guessMode && settings.controls === undefined)
+    throw new UsageError("guessMode leaves it to ControlNets what to draw; give the model one.")
   checkSeeds(settings)
   return settings
+}
+
+function namedControls(
+  { controlNets }: Model,
+  controls: readonly Omit<ControlSettings, "name">[],
+): readonly ControlSettings[] {
+  return controls.map(({ scale, start, end }, i) => ({ name: controlNets[i].name, scale, start, end }))
 }
 
 /** Pictures that such settings make. */

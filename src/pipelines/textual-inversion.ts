@@ -2,9 +2,9 @@ import { absolutePath } from "#platform"
 import type { StoredWeight } from "../graph/weights.ts"
 import { FormatError, UsageError } from "../ground/errors.ts"
 import { formatShape } from "../ground/shape.ts"
+import { withAdditions } from "./additions.ts"
 import type { ClipEncoder, LearntWord } from "./clip-encoder.ts"
 import { lastPart } from "./files.ts"
-import { withLoras } from "./lora.ts"
 import type { Model } from "./model.ts"
 import type { TensorFile } from "./tensor-file.ts"
 import { withTensorFile } from "./tensor-file.ts"
@@ -47,7 +47,7 @@ export async function withTextualInversion(
     ...model,
     textEncoders,
     encodings: new Map(),
-    with: (...loras) => withLoras(extended, loras),
+    with: (...additions) => withAdditions(extended, additions),
     async close() {
       await Promise.all(textEncoders.map(({ network }) => network.close()))
     },

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { type Pixels, pixels } from "../../src/ground/image.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { int64 } from "../../src/ground/tensor.ts"
+import { controlNet } from "../../src/pipelines/controlnet.ts"
 import type { DenoiseStep } from "../../src/pipelines/denoise.ts"
 import type { DrawOptions } from "../../src/pipelines/draw.ts"
 import { imageToImage } from "../../src/pipelines/image-to-image.ts"
@@ -19,7 +20,7 @@ import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../
 interface Case {
   name: string
   /** Text to image where nothing else is said. */
-  verb?: "image-to-image" | "inpaint"
+  verb?: "text-to-image" | "image-to-image" | "inpaint"
   model?: string
   strength?: number
   prompt: string
@@ -33,6 +34,10 @@ interface Case {
   eta?: number
   clipSkip?: number
   imagesPerPrompt: number
+  /** Folders of the ControlNets that the model has. */
+  controlNets?: string[]
+  controls?: { scale: number; start: number; end: number }[]
+  guessMode?: boolean
   scheduler: { class: string; config: Record<string, unknown> }
 }
 
@@ -52,7 +57,7 @@ function pictureOf({ shape, data }: Tensor): Pixels {
 
 /** Draws as the case says: over the golden's picture, into it, or from the text alone. */
 function drawCase(options: DrawOptions, { verb, strength }: Case, golden: Record<string, Tensor>) {
-  if (verb === undefined) return textToImage(model, options)
+  if (verb === undefined || verb === "text-to-image") return textToImage(model, options)
   const given = { ...options, strength, image: pictureOf(golden.image) }
   if (verb === "image-to-image") return imageToImage(model, given)
   return inpaint(model, { ...given, mask: pictureOf(golden.mask) })
@@ -76,11 +81,21 @@ function expectSameRows({ negativePrompt, prompt }: Case, golden: Record<string,
 
 /** Latents after every step within 1e-3 of the largest, and 99.9% of 8-bit values within 1. */
 async function expectSamePictures(given: Case, golden: Record<string, Tensor>): Promise<void> {
-  const { scheduler, negativePrompt, name: _, verb: __, model: ___, strength: ____, ...options } = given
+  const {
+    scheduler,
+    negativePrompt,
+    controls,
+    name: _,
+    verb: __,
+    model: ___,
+    strength: ____,
+    ...options
+  } = given
   const drifts: number[] = []
   const asked = {
     ...options,
     negativePrompt: negativePrompt ?? undefined,
+    controls: controls?.map((one, i) => ({ ...one, image: pictureOf(golden[`control.${i}`]) })),
     scheduler: { ...scheduler.config, _class_name: scheduler.class },
     onStep: ({ step, latents }: DenoiseStep) => {
       drifts.push(relativeDifference(latents, golden[`latents.${step - 1}`]))
@@ -168,5 +183,24 @@ describe.each(["pipeline", "pipeline-xl", "nine"])("a given picture against diff
   const cases = goldenJson<Case[]>("given-pictures/cases.json")
   test.each(cases.filter((one) => one.model === name))("$name", async (given) => {
     await expectSamePictures(given, goldenTensors(`given-pictures/${given.name}.safetensors`))
+  })
+})
+
+describe.each(["pipeline", "pipeline-xl"])("ControlNets against diffusers', model %s", (name) => {
+  const cases = goldenJson<Case[]>("controlnet/cases.json").filter((one) => one.model === name)
+  const sets = [...new Set(cases.map(({ controlNets }) => controlNets!.join()))]
+  describe.each(sets)("with %s", (set) => {
+    loaded(join(goldenFolder, name, "model"))
+    let plain: Model
+    beforeAll(async () => {
+      plain = model
+      model = await plain.with(
+        ...set.split(",").map((net) => controlNet(join(goldenFolder, "controlnet", net))),
+      )
+    })
+    afterAll(() => plain.close())
+    test.each(cases.filter(({ controlNets }) => controlNets!.join() === set))("$name", async (given) => {
+      await expectSamePictures(given, goldenTensors(`controlnet/${given.name}-case.safetensors`))
+    })
   })
 })
