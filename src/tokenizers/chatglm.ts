@@ -115,14 +115,12 @@ export function chatGlmTokenizerFrom(files: ChatGlmTokenizerFiles): ChatGlmToken
       const dropped = all.slice(length - prefix.length)
       const given = [...prefix, ...all].slice(0, length)
       const padding = length - given.length
-      const row = (value: (place: number) => number) =>
-        Int32Array.from({ length }, (_, at) => (at < padding ? 0 : value(at - padding)))
-      const ids = row((place) => given[place])
-      ids.fill(model.unknown, 0, padding)
+      const ids = new Int32Array(length).fill(model.unknown)
+      ids.set(given, padding)
       return {
         ids,
-        attentionMask: row(() => 1),
-        positionIds: row((place) => place),
+        attentionMask: new Int32Array(length).fill(1, padding),
+        positionIds: Int32Array.from({ length }, (_, at) => Math.max(at - padding, 0)),
         droppedCount: dropped.length,
         dropped: decode(dropped),
       }

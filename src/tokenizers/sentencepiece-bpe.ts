@@ -18,7 +18,7 @@ const UNKNOWN = " ⁇ "
 export function sentencePiece(model: SentencePieceModel): SentencePiece {
   const { pieces, unknown } = model
   const idOf = new Map(pieces.map(({ text }, id) => [text, id]))
-  const joinable = pieces.filter(({ kind }) => kind === "normal" || kind === "userDefined")
+  const joinable = pieces.filter(({ kind }) => kind === "normal")
   const mergeOf = new Map(joinable.map(({ text, score }) => [text, { symbol: text, rank: -score }]))
   const cut = tokenFinder(
     pieces.flatMap(({ text, kind }, id) => (kind === "userDefined" ? { text, id } : [])),
