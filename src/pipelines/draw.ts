@@ -15,6 +15,7 @@ import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import { chunkCount, encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
 import { joinRows, repeatedRow } from "./rows.ts"
+import { blackened, openSafetyChecker, withheldWarnings } from "./safety-checker.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
 import { pictureText, resolveSettings } from "./settings.ts"
 
@@ -32,6 +33,7 @@ export interface Timings {
   readonly load: number
   readonly encode: number
   readonly denoise: number
+  /** And looking at the pictures, where the model has a safety checker. */
   readonly decode: number
 }
 
@@ -41,6 +43,8 @@ export interface DrawResult {
   readonly image: Image
   /** All of the first prompt, then all of the second. */
   readonly images: readonly Image[]
+  /** For each of them whether the model's safety checker withheld it; it is black then. */
+  readonly withheld: readonly boolean[]
   /** What the decoder made them from [pictures, C, height / 8, width / 8]. */
   readonly latents: Tensor<"float32">
   readonly settings: Settings
@@ -127,15 +131,29 @@ export async function draw(
     openDecoder(model, latents.shape, settings),
     (decoder) => decoder.decode(latents, signal),
   )
-  const images = pictures.map((picture, i) => image(picture, pictureText(settings, i)))
+  const { safetyChecker } = model
+  const withheld =
+    safetyChecker === undefined
+      ? pictures.map(() => false)
+      : await withNetwork(timings, "decode", openSafetyChecker(safetyChecker), (checker) =>
+          checker.check(pictures),
+        )
+  const images = pictures.map((picture, i) =>
+    image(withheld[i] ? blackened(picture) : picture, pictureText(settings, i)),
+  )
   return {
     image: images[0],
     images,
+    withheld,
     latents,
     settings,
     seed: settings.seed,
     timings,
-    warnings: [...promptWarnings(texts, promptSyntax), ...loraWarnings(model, texts)],
+    warnings: [
+      ...withheldWarnings(withheld),
+      ...promptWarnings(texts, promptSyntax),
+      ...loraWarnings(model, texts),
+    ],
   }
 }
 

@@ -56,6 +56,8 @@ const families = [stableDiffusion, stableDiffusionXl]
 export interface ModelIndex {
   readonly family: Family
   readonly zeroNegative: boolean
+  /** Whether a safety checker belongs to it. */
+  readonly checksSafety: boolean
 }
 
 /**
@@ -79,8 +81,15 @@ export async function readModelIndex(folder: string): Promise<ModelIndex> {
       `${path} describes a model of ${parts.join(", ")}; limn runs ${families.map((one) => `${one.title} (${partsOf(one).join(", ")})`).join(" and ")}.`,
     )
   const says = (index as Readonly<Record<string, unknown>>).force_zeros_for_empty_prompt
-  return { family, zeroNegative: typeof says === "boolean" ? says : family.zeroNegative }
+  return {
+    family,
+    zeroNegative: typeof says === "boolean" ? says : family.zeroNegative,
+    checksSafety: parts.includes(safetyCheckerFolders.network),
+  }
 }
+
+/** The folders in which a model's safety checker lies, where it has one. */
+export const safetyCheckerFolders = { network: "safety_checker", pictures: "feature_extractor" } as const
 
 /** The folders that a model of the family is made of. */
 export function partsOf({ textEncoders }: Family): string[] {

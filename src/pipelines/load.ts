@@ -23,6 +23,7 @@ import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
 import { choosePreview } from "./preview-factors.ts"
+import { safetyChecker } from "./safety-checker.ts"
 import type { SingleFileOptions } from "./single-file.ts"
 import { namesSingleFile, openSingleFile } from "./single-file.ts"
 import { taesdDecoder } from "./taesd.ts"
@@ -63,7 +64,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const precision = choosePrecision(options.precision ?? "auto", device)
   const variant = options.variant ?? (precision === "fp16" ? "fp16" : undefined)
   const source = local ?? (await hubModel(path, { ...options, variant }))
-  const parts = await (namesSingleFile(path) ? openSingleFile(source, options) : openFolder(source, variant))
+  const parts = await (namesSingleFile(path)
+    ? openSingleFile(source, options)
+    : openFolder(source, { ...options, variant }))
   const { family, unet: unetFiles, vae: vaeFiles, schedulerConfig, defaults, zeroNegative } = parts
   const { threads, lowMemory } = options
   const running = { device, precision, threads, lowMemory }
@@ -116,7 +119,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
         }, vaeRunning)
       : await taesdDecoder(decoderPath, { channels: vae.latentChannels, latentPixels }, decoding)
 
+  const checker = parts.safetyChecker && safetyChecker(parts.safetyChecker, decoding)
   const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, encoder, decoder]
+  if (checker !== undefined) networks.push(checker.network)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   const model: Model = {
     name: local === undefined ? path : lastPart(source),
@@ -136,6 +141,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     encoder,
     decoder,
     decoderPath,
+    safetyChecker: checker,
     preview: choosePreview(defaults.preview, family.preview, vae.latentChannels, source),
     encodings: new Map(),
     loras: [],

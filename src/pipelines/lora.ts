@@ -60,11 +60,15 @@ export async function withLoras(model: Model, given: readonly Lora[]): Promise<M
     ...encoder,
     network: adapt(encoder.network, texts[i]),
   }))
+  const { safetyChecker: checker } = model
+  const safetyChecker = checker && { ...checker, network: adapt(checker.network) }
   const all = [...Object.values(networks), ...textEncoders.map(({ network }) => network)]
+  if (safetyChecker !== undefined) all.push(safetyChecker.network)
   const adapted: Model = {
     ...model,
     ...networks,
     textEncoders,
+    safetyChecker,
     encodings: new Map(),
     loras,
     with: (...more) => withLoras(adapted, more),

@@ -8,6 +8,7 @@ import type { ModelDefaults } from "./defaults.ts"
 import type { Family } from "./family.ts"
 import type { Network } from "./network.ts"
 import type { PreviewFactors } from "./preview-factors.ts"
+import type { SafetyChecker, SafetyCheckerFiles } from "./safety-checker.ts"
 import type { TextEncoder } from "./text-encoder.ts"
 
 /** Numbers that the parts of a model compute in: float32, or float16 where that is safe. */
@@ -28,6 +29,8 @@ export interface ModelParts {
   readonly texts: readonly { readonly files: Component; readonly tokenizer: Tokenizer }[]
   readonly unet: Component
   readonly vae: Component
+  /** Where it has one, and it is wanted. */
+  readonly safetyChecker?: SafetyCheckerFiles
   /** scheduler_config.json, parsed and not yet believed. */
   readonly schedulerConfig: unknown
   readonly defaults: ModelDefaults
@@ -83,6 +86,8 @@ export interface Model {
   readonly decoder: Network
   /** The file or folder of TAESD that the decoder is, in place of the model's own, absolute. */
   readonly decoderPath: string | undefined
+  /** What looks at the pictures that verbs draw, where the checkpoint has it and it is wanted. */
+  readonly safetyChecker: SafetyChecker | undefined
   /** What `linearPreview` shows latents by, where that is known. */
   readonly preview: PreviewFactors | undefined
   /** Encoded prompts by their text and how it was read, one row each. */

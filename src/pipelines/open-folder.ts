@@ -5,17 +5,29 @@ import { readDefaults } from "./defaults.ts"
 import { readModelIndex } from "./family.ts"
 import { readJson } from "./files.ts"
 import type { ModelParts } from "./model.ts"
+import { findSafetyChecker } from "./safety-checker.ts"
 import { openTokenizer } from "./tokenizer.ts"
 
+/** How a folder is read. */
+export interface FolderOptions {
+  /** Wanted among several copies of the weights. */
+  readonly variant?: string
+  /** Whether its safety checker is wanted, where it has one (default: true). */
+  readonly safetyChecker?: boolean
+}
+
 /**
- * The parts of a model from its folder in diffusers' layout; of several copies of the weights the wanted variant.
+ * The parts of a model from its folder in diffusers' layout.
  * Throws a LimnError where a file is missing or the model is of no family that limn runs, a FormatError where a file is
  * not what it claims to be.
  */
-export async function openFolder(folder: string, variant: string | undefined): Promise<ModelParts> {
-  const { family, zeroNegative } = await readModelIndex(folder)
+export async function openFolder(
+  folder: string,
+  { variant, safetyChecker = true }: FolderOptions = {},
+): Promise<ModelParts> {
+  const { family, zeroNegative, checksSafety } = await readModelIndex(folder)
   const part = (name: string) => absolutePath(folder, name)
-  const [texts, unet, vae, schedulerConfig, defaults] = await Promise.all([
+  const [texts, unet, vae, schedulerConfig, defaults, checker] = await Promise.all([
     Promise.all(
       family.textEncoders.map(async ({ name, tokenizer }) => ({
         files: await openComponent(part(name), { variant }),
@@ -26,6 +38,8 @@ export async function openFolder(folder: string, variant: string | undefined): P
     openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
     readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
     readDefaults(folder, family.defaults),
+    safetyChecker && checksSafety ? findSafetyChecker(folder, variant) : undefined,
   ])
-  return { path: folder, family, texts, unet, vae, schedulerConfig, defaults, zeroNegative }
+  const parts = { texts, unet, vae, safetyChecker: checker }
+  return { path: folder, family, ...parts, schedulerConfig, defaults, zeroNegative }
 }
