@@ -18,6 +18,7 @@ import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
 import { openPlace, shownPath } from "./places.ts"
 import { liveText, previewKind, previewText } from "./preview.ts"
+import type { Progress } from "./progress.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
@@ -45,6 +46,9 @@ export interface DrawingOptions {
   readonly lora?: readonly GivenLora[]
   readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
   readonly precision?: "auto" | "fp32" | "fp16"
+  readonly lowMemory?: boolean
+  /** False where the model's own is not wanted. */
+  readonly safetyChecker?: boolean
   readonly json?: boolean
   readonly quiet?: boolean
 }
@@ -81,7 +85,7 @@ export async function drawOrders(
   options: DrawingOptions,
   imagesPerPrompt = 1,
 ): Promise<void> {
-  const { decoder, device, precision, revision, json = false, quiet = false } = options
+  const { json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
   const verb = await verbOf(options)
   const progress = progressOn(process.stderr, { quiet })
@@ -104,24 +108,13 @@ export async function drawOrders(
     }
   }
   try {
-    progress.show({ label: "loading" })
-    let model = await load(options.model ?? inkling, {
-      decoder,
-      device,
-      precision,
-      revision,
-      signal: stop.signal,
-      onProgress: (fetched) => progress.show(fetchingState(fetched)),
-    })
-    for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
-    const loras = (options.lora ?? []).map(({ path, scale }) => lora(path, { scale }))
-    if (loras.length > 0) model = await model.with(...loras)
+    const model = await openModel(options, progress, stop.signal)
     if (!json && !quiet) {
       progress.clear()
       hintAtWords(model, orders)
     }
     for (const { picture = 0, ...order } of orders) {
-      const { images, settings, timings, warnings } = await verb(model, {
+      const { images, settings, timings, warnings, withheld } = await verb(model, {
         ...order,
         signal: stop.signal,
         onStep: follow(model),
@@ -129,7 +122,8 @@ export async function drawOrders(
       const path = place.next(order.prompt, order.seed)
       await makeFolder(dirname(path))
       await stop.protect(() => images[picture].save(path))
-      done.push({ file: shownPath(path), seed: order.seed, settings, timings, warnings })
+      const own = { seed: order.seed, withheld: withheld[picture] }
+      done.push({ file: shownPath(path), ...own, settings, timings, warnings })
       progress.clear()
       if (!json && !quiet) printPicture(done[done.length - 1], images[picture])
     }
@@ -142,6 +136,29 @@ export async function drawOrders(
     if (stop.signal.aborted) return stop.end()
     throw error
   }
+}
+
+/** The model that the options name, with what they give it beside its checkpoint; nothing else of them counts. */
+export async function openModel(
+  options: DrawingOptions,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<Model> {
+  progress.show({ label: "loading" })
+  const { decoder, device, precision, revision, lowMemory, safetyChecker } = options
+  let model = await load(options.model ?? inkling, {
+    decoder,
+    device,
+    precision,
+    revision,
+    lowMemory,
+    safetyChecker,
+    signal,
+    onProgress: (fetched) => progress.show(fetchingState(fetched)),
+  })
+  for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
+  const loras = (options.lora ?? []).map(({ path, scale }) => lora(path, { scale }))
+  return loras.length > 0 ? model.with(...loras) : model
 }
 
 /** What the options ask of the model: to draw from the text alone, over a picture, or into one. */
@@ -184,6 +201,7 @@ function hintAtWords({ textEncoders }: Model, orders: readonly Order[]): void {
 interface Done extends Pick<DrawResult, "settings" | "timings" | "warnings"> {
   readonly file: string
   readonly seed: number | bigint
+  readonly withheld: boolean
 }
 
 function printPicture({ file, seed, settings, timings, warnings }: Done, image: Image): void {
@@ -208,6 +226,7 @@ function summary(loadMs: number, prompts: readonly string[], done: readonly Done
     files: done.map(({ file }) => file),
     seed,
     seeds: done.map(({ seed }) => seed),
+    withheld: done.map(({ withheld }) => withheld),
     ...settings,
     prompt: prompts,
     negativePrompt: prompts.map(() => settings.negativePrompt[0]),

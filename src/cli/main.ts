@@ -13,6 +13,8 @@ Examples:
   limn "a (red:1.3) heart, [glossy]"
   limn "a paper boat" --model ~/sd-v1-4 --scheduler "DPM++ 2M Karras"
   limn "a paper boat" --model CompVis/stable-diffusion-v1-4
+  limn --prompts prompts.txt --out pictures/
+  limn "a paper boat" --model stabilityai/sdxl-turbo --low-memory
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
   limn again red-heart-7.png --steps 40
@@ -30,6 +32,7 @@ function program(): Command {
     .description("Draws pictures from text, on this machine.")
     .usage("[options] <prompt...>")
     .argument("[prompt...]", "what to draw; without it, each line of standard input")
+    .option("--prompts <file>", "a text file with a prompt in each line")
     .addOption(numberOption("--images <n>", "pictures of each prompt (default: 1)"))
     .version(version(), "--version", "print limn's version")
     .helpCommand(false)
@@ -92,8 +95,8 @@ function withDrawingOptions(command: Command): Command {
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))
-    .addOption(numberOption("--steps <n>", "steps from noise to picture (default: the model's)"))
-    .addOption(numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's)"))
+    .addOption(numberOption("--steps <n>", "steps from noise to picture (default: the model's; Turbo: 1)"))
+    .addOption(numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's; Turbo: 0)"))
     .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")
@@ -105,6 +108,8 @@ function withDrawingOptions(command: Command): Command {
     )
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
+    .option("--low-memory", "take less memory and more time")
+    .option("--no-safety-checker", "show what the model's safety checker would withhold")
     .option("--json", "print one JSON object and nothing else")
     .option("--quiet", "print nothing but errors")
     .addOption(debugOption())

@@ -56,6 +56,8 @@ const families = [stableDiffusion, stableDiffusionXl]
 export interface ModelIndex {
   readonly family: Family
   readonly zeroNegative: boolean
+  /** The whole file, parsed. */
+  readonly json: unknown
   /** Whether a safety checker belongs to it. */
   readonly checksSafety: boolean
 }
@@ -83,6 +85,7 @@ export async function readModelIndex(folder: string): Promise<ModelIndex> {
   const says = (index as Readonly<Record<string, unknown>>).force_zeros_for_empty_prompt
   return {
     family,
+    json: index,
     zeroNegative: typeof says === "boolean" ? says : family.zeroNegative,
     checksSafety: parts.includes(safetyCheckerFolders.network),
   }

@@ -31,13 +31,18 @@ import { mostClipSkip, type TextEncoder, textEncoder } from "./text-encoder.ts"
 
 /** How a model is loaded. */
 export interface LoadOptions
-  extends Pick<SessionOptions, "threads" | "lowMemory">,
+  extends Pick<SessionOptions, "threads">,
     SingleFileOptions,
     HubOptions {
   /** Where to run; "auto" (the default) is the fastest device that this machine has. */
   readonly device?: Device | "auto"
   /** "auto" (the default) is fp16 on CUDA, where it is fastest, and fp32 elsewhere: a CPU only imitates fp16. */
   readonly precision?: Precision | "auto"
+  /**
+   * Leaves weights in the checkpoint's pages instead of a rearranged copy, and keeps no part of the model loaded while
+   * another works: half the memory or less, in up to twice the time.
+   */
+  readonly lowMemory?: boolean
   /**
    * TAESD, to decode with in place of the model's own autoencoder: in a small part of the time and memory, and less
    * exact. A file (taesd_decoder.safetensors), or a diffusers folder. Pictures are still encoded with the model's own.
@@ -66,7 +71,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const source = local ?? (await hubModel(path, { ...options, variant }))
   const parts = await (namesSingleFile(path)
     ? openSingleFile(source, options)
-    : openFolder(source, { ...options, variant }))
+    : openFolder(source, { ...options, variant, name: local === undefined ? path : undefined }))
   const { family, unet: unetFiles, vae: vaeFiles, schedulerConfig, defaults, zeroNegative } = parts
   const { threads, lowMemory } = options
   const running = { device, precision, threads, lowMemory }

@@ -3,15 +3,18 @@ import { renameAutoencoderKey } from "../models/names.ts"
 import { openComponent } from "./component.ts"
 import { readDefaults } from "./defaults.ts"
 import { readModelIndex } from "./family.ts"
-import { readJson } from "./files.ts"
+import { lastPart, readJson } from "./files.ts"
 import type { ModelParts } from "./model.ts"
 import { findSafetyChecker } from "./safety-checker.ts"
 import { openTokenizer } from "./tokenizer.ts"
+import { isTurboFolder, withTurbo } from "./turbo.ts"
 
 /** How a folder is read. */
 export interface FolderOptions {
   /** Wanted among several copies of the weights. */
   readonly variant?: string
+  /** The model's name where that is not the folder's. */
+  readonly name?: string
   /** Whether its safety checker is wanted, where it has one (default: true). */
   readonly safetyChecker?: boolean
 }
@@ -23,11 +26,11 @@ export interface FolderOptions {
  */
 export async function openFolder(
   folder: string,
-  { variant, safetyChecker = true }: FolderOptions = {},
+  { variant, name = lastPart(folder), safetyChecker = true }: FolderOptions = {},
 ): Promise<ModelParts> {
-  const { family, zeroNegative, checksSafety } = await readModelIndex(folder)
+  const { family, json: index, zeroNegative, checksSafety } = await readModelIndex(folder)
   const part = (name: string) => absolutePath(folder, name)
-  const [texts, unet, vae, schedulerConfig, defaults, checker] = await Promise.all([
+  const [texts, unet, vae, schedulerConfig, checker] = await Promise.all([
     Promise.all(
       family.textEncoders.map(async ({ name, tokenizer }) => ({
         files: await openComponent(part(name), { variant }),
@@ -37,9 +40,10 @@ export async function openFolder(
     openComponent(part("unet"), { variant }),
     openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
     readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
-    readDefaults(folder, family.defaults),
     safetyChecker && checksSafety ? findSafetyChecker(folder, variant) : undefined,
   ])
+  const facts = { family, name, index, unet: unet.config, scheduler: schedulerConfig }
+  const defaults = await readDefaults(folder, withTurbo(family.defaults, isTurboFolder(facts)))
   const parts = { texts, unet, vae, safetyChecker: checker }
   return { path: folder, family, ...parts, schedulerConfig, defaults, zeroNegative }
 }

@@ -12,6 +12,7 @@ import { inpaint } from "../../src/pipelines/inpaint.ts"
 import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { encodeNegative, encodePrompt } from "../../src/pipelines/prompts.ts"
+import type { TextToImageOptions } from "../../src/pipelines/text-to-image.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../unit/golden.ts"
 
@@ -124,7 +125,9 @@ describe("a safety checker", () => {
   const listed = { safety_checker: ["stable_diffusion", "StableDiffusionSafetyChecker"] }
   writeFileSync(index, JSON.stringify({ ...JSON.parse(readFileSync(index, "utf8")), ...listed }))
   afterAll(() => rmSync(checked, { recursive: true }))
-  const { withheld, ...given } = goldenJson<Case & { withheld: boolean[] }>("safety-checker/pipeline/case.json")
+  const { withheld, ...given } = goldenJson<TextToImageOptions & { withheld: boolean[] }>(
+    "safety-checker/pipeline/case.json",
+  )
 
   test("withholds the pictures that diffusers' withholds, and says so", async () => {
     const model = await load(checked, { device: "cpu", threads: 1 })

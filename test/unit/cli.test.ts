@@ -23,7 +23,7 @@ describe("prompts", () => {
   })
 
   it("come from standard input, a line each", async () => {
-    expect(await readPrompts([], piped("\ufeffa cat\r\n\n  一颗红心 \na dog"))).toEqual([
+    expect(await readPrompts([], { input: piped("\ufeffa cat\r\n\n  一颗红心 \na dog") })).toEqual([
       "a cat",
       "一颗红心",
       "a dog",
@@ -31,9 +31,9 @@ describe("prompts", () => {
   })
 
   it("must be given", async () => {
-    await expect(readPrompts([], piped("\n \n"))).rejects.toThrow(UsageError)
+    await expect(readPrompts([], { input: piped("\n \n") })).rejects.toThrow(UsageError)
     await expect(readPrompts([" "])).rejects.toThrow("There is no prompt")
-    await expect(readPrompts([], terminal)).rejects.toThrow("There is no prompt")
+    await expect(readPrompts([], { input: terminal })).rejects.toThrow("There is no prompt")
   })
 })
 
