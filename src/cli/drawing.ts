@@ -71,7 +71,7 @@ export interface Order extends DrawOptions {
 export const inkling = fileURLToPath(new URL("../../models/inkling", import.meta.url))
 
 /** A step takes seconds on large models; Ctrl-C does not wait that long. */
-const PATIENCE_MS = 300
+export const PATIENCE_MS = 300
 
 /** A picture that takes longer than this shows what it is coming to. */
 const LIVE_AFTER_MS = 5000
@@ -178,12 +178,14 @@ async function verbOf({ image, mask, strength }: DrawingOptions) {
     inpaint(model, { ...options, image: picture, mask: where, strength })
 }
 
-async function readPicture(path: string) {
+export async function readPicture(path: string) {
   return decodePicture(await readBytes(path), path)
 }
 
 /** The options of a picture that the command line gives. */
-export function pictureOptions(options: DrawingOptions): Omit<DrawOptions, "prompt"> {
+export function pictureOptions(
+  options: DrawingOptions,
+): Omit<DrawOptions, "prompt" | "negativePrompt"> & { readonly negativePrompt?: string } {
   const { negative, steps, guidance, width, height, scheduler } = options
   const given = { negativePrompt: negative, steps, guidanceScale: guidance, width, height, scheduler }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
@@ -208,11 +210,18 @@ function printPicture({ file, seed, settings, timings, warnings }: Done, image: 
   for (const warning of warnings) process.stderr.write(`limn: ${warning}\n`)
   const { stdout } = process
   if (!stdout.isTTY) return void stdout.write(`${file}\n`)
-  const kind = previewKind(process.env, stdout.getColorDepth())
-  if (kind !== undefined) stdout.write(previewText(image.pixels, image.toPng(), kind, stdout.columns))
+  printPreview(image)
   const time = formatDuration(Object.values(timings).reduce((sum, ms) => sum + ms, 0))
   const { width, height, steps } = settings
   stdout.write(`${file}  ${width}x${height}, ${steps} steps, seed ${seed}, ${time}\n`)
+}
+
+/** A small picture on standard output, where that is a terminal that can show one. */
+export function printPreview({ pixels, toPng }: Image): void {
+  const { stdout } = process
+  if (!stdout.isTTY) return
+  const kind = previewKind(process.env, stdout.getColorDepth())
+  if (kind !== undefined) stdout.write(previewText(pixels, toPng(), kind, stdout.columns))
 }
 
 /** What `--json` prints. Times are milliseconds over all pictures; settings are those of `textToImage`. */
@@ -243,6 +252,6 @@ function summary(loadMs: number, prompts: readonly string[], done: readonly Done
 }
 
 /** JSON has no exact numbers above 2^53, where seeds may lie. */
-function bigintAsText(_: string, value: unknown): unknown {
+export function bigintAsText(_: string, value: unknown): unknown {
   return typeof value === "bigint" ? String(value) : value
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs"
 import { Command, CommanderError, Option } from "commander"
 import { LimnError, messageOf, UsageError } from "../ground/errors.ts"
+import { axisOption } from "./axes.ts"
 import { choiceOption, listOption, loraOption, numberOption, seedOption } from "./options.ts"
 
 // Commands are imported when they run: the help shows at once.
@@ -17,6 +18,7 @@ Examples:
   limn "a paper boat" --model stabilityai/sdxl-turbo --low-memory
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
+  limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
 
@@ -24,6 +26,18 @@ Words without quotes make one prompt; of several quoted prompts, each makes a
 picture. (word:1.3), (word) and [word] weigh words as in web tools; a bracket
 itself stands behind a backslash. Pictures are named after their prompts and
 seeds and never replace others; only a file that --out names is replaced.
+`
+
+const gridHelp = `
+Settings: prompt, negative, seed, steps, guidance, scheduler, strength, lora
+(the scale of what --lora gives). Values stand between commas, or between
+bars where one of them has a comma.
+
+Examples:
+  limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5 --out grid.png
+  limn grid --x "prompt=a red heart|一颗红心, 白色背景" --y seed=1,2,3
+  limn grid "a red heart" --x "scheduler=ddim,euler,DPM++ 2M Karras"
+  limn grid "a blue heart" --image red-heart-7.png --x strength=0.3,0.6,0.9
 `
 
 /** The command line: what can be said, and which command answers. */
@@ -51,6 +65,18 @@ function program(): Command {
     .action(async (path: string, options) => {
       const { again } = await import("./again.ts")
       await again(path, options)
+    })
+
+  withDrawingOptions(limn.command("grid"))
+    .usage("[options] [prompt]")
+    .description("draw pictures with other settings side by side")
+    .argument("[prompt...]", "what to draw, unless the grid is one of prompts")
+    .addOption(axisOption("--x <setting=values>", "from left to right, as steps=4,8,16"))
+    .addOption(axisOption("--y <setting=values>", "from the top down, as guidance=1,3,5"))
+    .addHelpText("after", gridHelp)
+    .action(async (prompts: string[], options) => {
+      const { drawGrid } = await import("./grid.ts")
+      await drawGrid(prompts, options)
     })
 
   limn
@@ -96,7 +122,9 @@ function withDrawingOptions(command: Command): Command {
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))
     .addOption(numberOption("--steps <n>", "steps from noise to picture (default: the model's; Turbo: 1)"))
-    .addOption(numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's; Turbo: 0)"))
+    .addOption(
+      numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's; Turbo: 0)"),
+    )
     .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")

@@ -76,9 +76,7 @@ export async function draw(
   begin: (prepared: Prepared) => Beginning | Promise<Beginning>,
 ): Promise<DrawResult> {
   const { signal, onStep } = options
-  const named = typeof options.scheduler === "string" ? options.scheduler : undefined
-  const configured = typeof options.scheduler === "object" ? options.scheduler : model.schedulerConfig
-  const scheduler = schedulerFromConfig(configured, named)
+  const scheduler = schedulerFor(model, options)
   const settings = resolveSettings(model, options, scheduler.config)
   scheduler.setTimesteps(settings.steps)
   signal?.throwIfAborted()
@@ -155,6 +153,15 @@ export async function draw(
       ...loraWarnings(model, texts),
     ],
   }
+}
+
+/** The scheduler that options ask for, or the model's own. Throws a UsageError for a name that is none. */
+export function schedulerFor(
+  model: Pick<Model, "schedulerConfig">,
+  { scheduler }: Pick<PictureOptions, "scheduler">,
+): Scheduler {
+  const named = typeof scheduler === "string" ? scheduler : undefined
+  return schedulerFromConfig(typeof scheduler === "object" ? scheduler : model.schedulerConfig, named)
 }
 
 /** A row for each picture from one for each prompt; a model that asks for sizes is told those of the picture. */

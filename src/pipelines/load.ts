@@ -30,10 +30,7 @@ import { taesdDecoder } from "./taesd.ts"
 import { mostClipSkip, type TextEncoder, textEncoder } from "./text-encoder.ts"
 
 /** How a model is loaded. */
-export interface LoadOptions
-  extends Pick<SessionOptions, "threads">,
-    SingleFileOptions,
-    HubOptions {
+export interface LoadOptions extends Pick<SessionOptions, "threads">, SingleFileOptions, HubOptions {
   /** Where to run; "auto" (the default) is the fastest device that this machine has. */
   readonly device?: Device | "auto"
   /** "auto" (the default) is fp16 on CUDA, where it is fastest, and fp32 elsewhere: a CPU only imitates fp16. */

@@ -85,7 +85,7 @@ describe("of a model on the Hub is fetched", () => {
   })
 
   it("a safety checker, where the model has one and it is wanted", async () => {
-    const { [0]: index } = settings
+    const [index] = settings
     const listed = {
       ...JSON.parse(published[index].toString()),
       safety_checker: ["stable_diffusion", "StableDiffusionSafetyChecker"],

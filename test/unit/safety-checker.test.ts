@@ -73,9 +73,9 @@ describe("the preprocessor of a safety checker", () => {
   it("may say its sizes in the forms of both times", () => {
     const asked = { shortestEdge: 256, cropSize: 224 }
     expect(read({ size: 256, crop_size: 224 })).toMatchObject(asked)
-    expect(
-      read({ size: { shortest_edge: 256 }, crop_size: { height: 224, width: 224 } }),
-    ).toMatchObject(asked)
+    expect(read({ size: { shortest_edge: 256 }, crop_size: { height: 224, width: 224 } })).toMatchObject(
+      asked,
+    )
     expect(read({}).mean).toEqual([0.48145466, 0.4578275, 0.40821073])
   })
 
