@@ -4,7 +4,7 @@ import { letterRows, letterSize } from "../ground/letters.ts"
 
 /** Distances in pixels of the letters, of which each is `scale` wide in the picture. */
 const ADVANCE = letterSize.width + 1
-/** From line to line. */
+/** From line to line, at least. */
 const LINE = letterSize.height + 3
 /** Labels are cut after so many lines. */
 const MOST_LINES = 3
@@ -36,7 +36,7 @@ export async function lettering(
     if (ink === undefined) return undefined
     lines.push(ink)
   }
-  return stacked(lines, LINE * scale)
+  return stacked(lines, scale)
 }
 
 /** A text in lines of so many columns, broken at spaces or, where there are none, between characters. */
@@ -52,9 +52,10 @@ export function brokenLines(text: string, columns: number): string[] {
   }
   lines.push(line.trimEnd())
   if (lines.length <= MOST_LINES) return lines
+  const dots = "...".slice(0, columns)
   const last = Array.from(lines[MOST_LINES - 1])
-  while (columnsOf(last.join("")) > columns - 3) last.pop()
-  return [...lines.slice(0, MOST_LINES - 1), `${last.join("").trimEnd()}...`]
+  while (columnsOf(last.join("")) > columns - dots.length) last.pop()
+  return [...lines.slice(0, MOST_LINES - 1), last.join("").trimEnd() + dots]
 }
 
 /** What may stand in a line of its own: words with the space behind them, single wide characters, parts of long words. */
@@ -98,16 +99,19 @@ async function machineInk(line: string, scale: number, maxWidth: number): Promis
   return drawText(line, Math.max(1, Math.floor((size * maxWidth) / ink.width)))
 }
 
-/** Lines one under the other, each in the middle. */
-function stacked(lines: readonly Ink[], lineHeight: number): Ink {
+/** Lines one under the other, each in the middle of its room; the machine's letters may be taller than limn's. */
+function stacked(lines: readonly Ink[], scale: number): Ink {
+  const rooms = lines.map((line) => Math.max(LINE * scale, line.height + 2 * scale))
   const width = Math.max(...lines.map((line) => line.width))
-  const height = lines.length * lineHeight
+  const height = rooms.reduce((sum, room) => sum + room, 0)
   const data = new Uint8Array(width * height)
+  let start = 0
   for (const [i, line] of lines.entries()) {
     const left = Math.floor((width - line.width) / 2)
-    const top = i * lineHeight + Math.max(0, Math.floor((lineHeight - line.height) / 2))
-    for (let y = 0; y < Math.min(line.height, height - top); y++)
+    const top = start + Math.floor((rooms[i] - line.height) / 2)
+    for (let y = 0; y < line.height; y++)
       data.set(line.data.subarray(y * line.width, (y + 1) * line.width), (top + y) * width + left)
+    start += rooms[i]
   }
   return { width, height, data }
 }
