@@ -178,6 +178,7 @@ async function verbOf({ image, mask, strength }: DrawingOptions) {
     inpaint(model, { ...options, image: picture, mask: where, strength })
 }
 
+/** A picture file as pixels. Throws as `readBytes` and `decodePicture` do. */
 export async function readPicture(path: string) {
   return decodePicture(await readBytes(path), path)
 }
