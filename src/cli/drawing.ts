@@ -25,6 +25,7 @@ import { interruption } from "./interruption.ts"
 import { readPicture } from "./picture.ts"
 import { openPlace, shownPath } from "./places.ts"
 import { liveText, previewKind, previewText } from "./preview.ts"
+import type { Progress } from "./progress.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
@@ -54,6 +55,9 @@ export interface DrawingOptions extends ControlOptions {
   readonly lora?: readonly GivenLora[]
   readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
   readonly precision?: "auto" | "fp32" | "fp16"
+  readonly lowMemory?: boolean
+  /** False where the model's own is not wanted. */
+  readonly safetyChecker?: boolean
   readonly json?: boolean
   readonly quiet?: boolean
 }
@@ -76,7 +80,7 @@ export interface Order extends DrawOptions {
 export const inkling = fileURLToPath(new URL("../../models/inkling", import.meta.url))
 
 /** A step takes seconds on large models; Ctrl-C does not wait that long. */
-const PATIENCE_MS = 300
+export const PATIENCE_MS = 300
 
 /** A picture that takes longer than this shows what it is coming to. */
 const LIVE_AFTER_MS = 5000
@@ -90,7 +94,7 @@ export async function drawOrders(
   options: DrawingOptions,
   imagesPerPrompt = 1,
 ): Promise<void> {
-  const { decoder, device, precision, revision, json = false, quiet = false } = options
+  const { json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
   const over = options.image === undefined ? undefined : await readPicture(options.image)
   const verb = await verbOf(options, over)
@@ -115,18 +119,7 @@ export async function drawOrders(
     }
   }
   try {
-    progress.show({ label: "loading" })
-    const fetching: HubOptions = {
-      signal: stop.signal,
-      onProgress: (fetched) => progress.show(fetchingState(fetched)),
-    }
-    let model = await load(options.model ?? inkling, { decoder, device, precision, revision, ...fetching })
-    for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
-    const additions = [
-      ...(options.lora ?? []).map(({ path, scale }) => lora(path, { scale })),
-      ...(options.control ?? []).map((path) => controlNet(path, fetching)),
-    ]
-    if (additions.length > 0) model = await model.with(...additions)
+    const model = await openModel(options, progress, stop.signal)
     const controls = controlsFor(model)
     if (!json && !quiet) {
       progress.clear()
@@ -134,7 +127,7 @@ export async function drawOrders(
     }
     const plain = readsWeights(model.textEncoders) ? {} : { promptSyntax: "plain" as const }
     for (const { picture = 0, ...order } of orders) {
-      const { images, settings, timings, warnings } = await verb(model, {
+      const { images, settings, timings, warnings, withheld } = await verb(model, {
         ...order,
         ...plain,
         controls,
@@ -144,7 +137,8 @@ export async function drawOrders(
       const path = place.next(order.prompt, order.seed)
       await makeFolder(dirname(path))
       await stop.protect(() => images[picture].save(path))
-      done.push({ file: shownPath(path), seed: order.seed, settings, timings, warnings })
+      const own = { seed: order.seed, withheld: withheld[picture] }
+      done.push({ file: shownPath(path), ...own, settings, timings, warnings })
       progress.clear()
       if (!json && !quiet) printPicture(done[done.length - 1], images[picture])
     }
@@ -157,6 +151,28 @@ export async function drawOrders(
     if (stop.signal.aborted) return stop.end()
     throw error
   }
+}
+
+/** The model that the options name, with what they give it beside its checkpoint; nothing else of them counts. */
+export async function openModel(
+  options: DrawingOptions,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<Model> {
+  progress.show({ label: "loading" })
+  const { decoder, device, precision, revision, lowMemory, safetyChecker } = options
+  const fetching: HubOptions = {
+    signal,
+    onProgress: (fetched) => progress.show(fetchingState(fetched)),
+  }
+  const loading = { decoder, device, precision, revision, lowMemory, safetyChecker, ...fetching }
+  let model = await load(options.model ?? inkling, loading)
+  for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
+  const additions = [
+    ...(options.lora ?? []).map(({ path, scale }) => lora(path, { scale })),
+    ...(options.control ?? []).map((path) => controlNet(path, fetching)),
+  ]
+  return additions.length > 0 ? model.with(...additions) : model
 }
 
 /** What the options ask of the model: to draw from the text alone, over a picture, or into one. */
@@ -174,7 +190,9 @@ async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefi
 }
 
 /** The options of a picture that the command line gives. */
-export function pictureOptions(options: DrawingOptions): Omit<DrawOptions, "prompt"> {
+export function pictureOptions(
+  options: DrawingOptions,
+): Omit<DrawOptions, "prompt" | "negativePrompt"> & { readonly negativePrompt?: string } {
   const { negative, noise, steps, guidance, width, height, scheduler } = options
   const given = { negativePrompt: negative, noise, steps, guidanceScale: guidance, width, height, scheduler }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
@@ -192,17 +210,25 @@ function hintAtWords({ textEncoders }: Model, orders: readonly Order[]): void {
 interface Done extends Pick<DrawResult, "settings" | "timings" | "warnings"> {
   readonly file: string
   readonly seed: number | bigint
+  readonly withheld: boolean
 }
 
 function printPicture({ file, seed, settings, timings, warnings }: Done, image: Image): void {
   for (const warning of warnings) process.stderr.write(`limn: ${warning}\n`)
   const { stdout } = process
   if (!stdout.isTTY) return void stdout.write(`${file}\n`)
-  const kind = previewKind(process.env, stdout.getColorDepth())
-  if (kind !== undefined) stdout.write(previewText(image.pixels, image.toPng(), kind, stdout.columns))
+  printPreview(image)
   const time = formatDuration(Object.values(timings).reduce((sum, ms) => sum + ms, 0))
   const { width, height, steps } = settings
   stdout.write(`${file}  ${width}x${height}, ${steps} steps, seed ${seed}, ${time}\n`)
+}
+
+/** A small picture on standard output, where that is a terminal that can show one. */
+export function printPreview({ pixels, toPng }: Image): void {
+  const { stdout } = process
+  if (!stdout.isTTY) return
+  const kind = previewKind(process.env, stdout.getColorDepth())
+  if (kind !== undefined) stdout.write(previewText(pixels, toPng(), kind, stdout.columns))
 }
 
 /** What `--json` prints. Times are milliseconds over all pictures; settings are those of `textToImage`. */
@@ -216,6 +242,7 @@ function summary(loadMs: number, prompts: readonly string[], done: readonly Done
     files: done.map(({ file }) => file),
     seed,
     seeds: done.map(({ seed }) => seed),
+    withheld: done.map(({ withheld }) => withheld),
     ...settings,
     prompt: prompts,
     negativePrompt: prompts.map(() => settings.negativePrompt[0]),
@@ -232,6 +259,6 @@ function summary(loadMs: number, prompts: readonly string[], done: readonly Done
 }
 
 /** JSON has no exact numbers above 2^53, where seeds may lie. */
-function bigintAsText(_: string, value: unknown): unknown {
+export function bigintAsText(_: string, value: unknown): unknown {
   return typeof value === "bigint" ? String(value) : value
 }

@@ -7,11 +7,13 @@ import { readPrompts } from "./prompts.ts"
 /** What `limn [PROMPT...]` can be told. */
 export interface GenerateOptions extends DrawingOptions {
   readonly images?: number
+  /** Path of a file of prompts. */
+  readonly prompts?: string
 }
 
 /** Draws every prompt as many times as asked. */
 export async function generate(words: readonly string[], options: GenerateOptions): Promise<void> {
-  const prompts = await readPrompts(words)
+  const prompts = await readPrompts(words, { file: options.prompts })
   // Who draws from the command line comes from web tools more often than from diffusers.
   const given = { ...pictureOptions(options), promptSyntax: "weighted" as const }
   const seeds = seedsOf(options)

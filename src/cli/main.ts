@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs"
 import { Command, CommanderError, Option } from "commander"
 import { LimnError, messageOf, UsageError } from "../ground/errors.ts"
+import { axisOption } from "./axes.ts"
 import { choiceOption, listOption, loraOption, numberOption, numbersOption, seedOption } from "./options.ts"
 
 // Commands are imported when they run: the help shows at once.
@@ -13,10 +14,13 @@ Examples:
   limn "a (red:1.3) heart, [glossy]"
   limn "a paper boat" --model ~/sd-v1-4 --scheduler "DPM++ 2M Karras"
   limn "a paper boat" --model CompVis/stable-diffusion-v1-4
+  limn --prompts prompts.txt --out pictures/
+  limn "a paper boat" --model stabilityai/sdxl-turbo --low-memory
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
   limn "a house in snow" --model ~/sd-v1-5 --control-image canny:house.jpg \\
     --control lllyasviel/sd-controlnet-canny
+  limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
 
@@ -26,12 +30,25 @@ itself stands behind a backslash. Pictures are named after their prompts and
 seeds and never replace others; only a file that --out names is replaced.
 `
 
+const gridHelp = `
+Settings: prompt, negative, seed, steps, guidance, scheduler, strength, lora
+(the scale of what --lora gives). Values stand between commas, or between
+bars where one of them has a comma.
+
+Examples:
+  limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5 --out grid.png
+  limn grid --x "prompt=a red heart|一颗红心, 白色背景" --y seed=1,2,3
+  limn grid "a red heart" --x "scheduler=ddim,euler,DPM++ 2M Karras"
+  limn grid "a blue heart" --image red-heart-7.png --x strength=0.3,0.6,0.9
+`
+
 /** The command line: what can be said, and which command answers. */
 function program(): Command {
   const limn = withDrawingOptions(new Command("limn"))
     .description("Draws pictures from text, on this machine.")
     .usage("[options] <prompt...>")
     .argument("[prompt...]", "what to draw; without it, each line of standard input")
+    .option("--prompts <file>", "a text file with a prompt in each line")
     .addOption(numberOption("--images <n>", "pictures of each prompt (default: 1)"))
     .version(version(), "--version", "print limn's version")
     .helpCommand(false)
@@ -50,6 +67,18 @@ function program(): Command {
     .action(async (path: string, options) => {
       const { again } = await import("./again.ts")
       await again(path, options)
+    })
+
+  withDrawingOptions(limn.command("grid"))
+    .usage("[options] [prompt]")
+    .description("draw pictures with other settings side by side")
+    .argument("[prompt...]", "what to draw, unless the grid is one of prompts")
+    .addOption(axisOption("--x <setting=values>", "from left to right, as steps=4,8,16"))
+    .addOption(axisOption("--y <setting=values>", "from the top down, as guidance=1,3,5"))
+    .addHelpText("after", gridHelp)
+    .action(async (prompts: string[], options) => {
+      const { drawGrid } = await import("./grid.ts")
+      await drawGrid(prompts, options)
     })
 
   limn
@@ -97,8 +126,10 @@ function withDrawingOptions(command: Command): Command {
     .addOption(
       choiceOption("--noise <name>", ["cpu", "cuda"], "the seed's numbers as PyTorch draws them on "),
     )
-    .addOption(numberOption("--steps <n>", "steps from noise to picture (default: the model's)"))
-    .addOption(numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's)"))
+    .addOption(numberOption("--steps <n>", "steps from noise to picture (default: the model's; Turbo: 1)"))
+    .addOption(
+      numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's; Turbo: 0)"),
+    )
     .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")
@@ -117,6 +148,8 @@ function withDrawingOptions(command: Command): Command {
     .addOption(numbersOption("--control-end <x>", "up to which share of the steps (default: 1)"))
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
+    .option("--low-memory", "take less memory and more time")
+    .option("--no-safety-checker", "show what the model's safety checker would withhold")
     .option("--json", "print one JSON object and nothing else")
     .option("--quiet", "print nothing but errors")
     .addOption(debugOption())

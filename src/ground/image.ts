@@ -8,6 +8,13 @@ export interface Pixels {
   readonly data: Uint8Array
 }
 
+/** Ink in memory: rows from the top, how much of each pixel is covered, 0 to 255. */
+export interface Ink {
+  readonly width: number
+  readonly height: number
+  readonly data: Uint8Array
+}
+
 /** Pixels over existing bytes. Throws where their count is not width x height x channels. */
 export function pixels(width: number, height: number, channels: 3 | 4, data: Uint8Array): Pixels {
   if (data.length !== width * height * channels)

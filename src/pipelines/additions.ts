@@ -28,6 +28,10 @@ export async function withAdditions(model: Model, additions: readonly (Lora | Co
       ...encoder,
       network: own(adapt(encoder.network, textParts[i])),
     })),
+    safetyChecker: model.safetyChecker && {
+      ...model.safetyChecker,
+      network: shared(model.safetyChecker.network),
+    },
     encodings: new Map(),
     loras,
     controlNets: [

@@ -54,7 +54,7 @@ export async function openDecoder(
 
 /**
  * Pictures from a model's latents [B, C, h, w], such as those of a step of `denoise`. A model that was loaded with
- * TAESD for its decoder is quick enough to follow a walk.
+ * TAESD for its decoder is quick enough to follow a walk. No safety checker looks at them.
  * Throws a LimnError where the decoder fails.
  */
 export async function decodeLatents(

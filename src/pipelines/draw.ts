@@ -17,6 +17,7 @@ import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import { chunkCount, encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
 import { joinRows, repeatedRow } from "./rows.ts"
+import { blackened, openSafetyChecker, withheldWarnings } from "./safety-checker.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
 import { pictureText, resolveSettings } from "./settings.ts"
 
@@ -36,6 +37,7 @@ export interface Timings {
   readonly load: number
   readonly encode: number
   readonly denoise: number
+  /** And looking at the pictures, where the model has a safety checker. */
   readonly decode: number
 }
 
@@ -45,6 +47,8 @@ export interface DrawResult {
   readonly image: Image
   /** All of the first prompt, then all of the second. */
   readonly images: readonly Image[]
+  /** For each of them whether the model's safety checker withheld it; it is black then. */
+  readonly withheld: readonly boolean[]
   /** What the decoder made them from [pictures, C, height / 8, width / 8]. */
   readonly latents: Tensor<"float32">
   readonly settings: Settings
@@ -76,9 +80,7 @@ export async function draw(
   begin: (prepared: Prepared) => Beginning | Promise<Beginning>,
 ): Promise<DrawResult> {
   const { signal, onStep } = options
-  const named = typeof options.scheduler === "string" ? options.scheduler : undefined
-  const configured = typeof options.scheduler === "object" ? options.scheduler : model.schedulerConfig
-  const scheduler = schedulerFromConfig(configured, named)
+  const scheduler = schedulerFor(model, options)
   const controls = resolveControls(model, options.controls ?? [])
   const settings = resolveSettings(model, { ...options, controls }, scheduler.config)
   scheduler.setTimesteps(settings.steps)
@@ -134,16 +136,39 @@ export async function draw(
     openDecoder(model, latents.shape, settings),
     (decoder) => decoder.decode(latents, signal),
   )
-  const images = pictures.map((picture, i) => image(picture, pictureText(settings, i)))
+  const { safetyChecker } = model
+  const withheld =
+    safetyChecker === undefined
+      ? pictures.map(() => false)
+      : await withNetwork(timings, "decode", openSafetyChecker(safetyChecker), (checker) =>
+          checker.check(pictures),
+        )
+  const images = pictures.map((picture, i) =>
+    image(withheld[i] ? blackened(picture) : picture, pictureText(settings, i)),
+  )
   return {
     image: images[0],
     images,
+    withheld,
     latents,
     settings,
     seed: settings.seed,
     timings,
-    warnings: [...promptWarnings(model, texts, promptSyntax), ...loraWarnings(model, texts)],
+    warnings: [
+      ...withheldWarnings(withheld),
+      ...promptWarnings(model, texts, promptSyntax),
+      ...loraWarnings(model, texts),
+    ],
   }
+}
+
+/** The scheduler that options ask for, or the model's own. Throws a UsageError for a name that is none. */
+export function schedulerFor(
+  model: Pick<Model, "schedulerConfig">,
+  { scheduler }: Pick<PictureOptions, "scheduler">,
+): Scheduler {
+  const named = typeof scheduler === "string" ? scheduler : undefined
+  return schedulerFromConfig(typeof scheduler === "object" ? scheduler : model.schedulerConfig, named)
 }
 
 /** A row for each picture from one for each prompt; a model that asks for sizes is told those of the picture. */

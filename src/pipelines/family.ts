@@ -77,6 +77,10 @@ export const identifyingFiles = [INDEX, TEXT_CONFIG] as const
 export interface ModelIndex {
   readonly family: Family
   readonly zeroNegative: boolean
+  /** The whole file, parsed. */
+  readonly json: unknown
+  /** Whether a safety checker belongs to it. */
+  readonly checksSafety: boolean
 }
 
 /** Whether a folder holds a model: its index, or Kolors, which is known without one. */
@@ -97,7 +101,12 @@ export async function readModelIndex(folder: string): Promise<ModelIndex> {
   // An index for another pipeline says what that one does.
   const heeded = !chatglm || /^Kolors/.test(String(index._class_name))
   const says = heeded ? index.force_zeros_for_empty_prompt : undefined
-  return { family, zeroNegative: typeof says === "boolean" ? says : family.zeroNegative }
+  return {
+    family,
+    json: index,
+    zeroNegative: typeof says === "boolean" ? says : family.zeroNegative,
+    checksSafety: listedParts(index).includes(safetyCheckerFolders.network),
+  }
 }
 
 /** Whether a folder holds Kolors: its text encoder is ChatGLM. */
@@ -107,9 +116,7 @@ export async function isKolors(folder: string): Promise<boolean> {
 }
 
 function familyOf(index: Readonly<Record<string, unknown>>, path: string): Family {
-  const parts = Object.entries(index)
-    .filter(([, value]) => Array.isArray(value) && typeof value[0] === "string")
-    .map(([name]) => name)
+  const parts = listedParts(index)
   const family = [stableDiffusion, stableDiffusionXl].findLast((one) =>
     partsOf(one).every((part) => parts.includes(part)),
   )
@@ -120,6 +127,16 @@ function familyOf(index: Readonly<Record<string, unknown>>, path: string): Famil
     `${path} describes a model of ${parts.join(", ")}; limn runs ${others.toReversed().join(", ")} and ${last}.`,
   )
 }
+
+/** The parts that an index gives a class for. */
+function listedParts(index: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(index)
+    .filter(([, value]) => Array.isArray(value) && typeof value[0] === "string")
+    .map(([name]) => name)
+}
+
+/** The folders in which a model's safety checker lies, where it has one. */
+export const safetyCheckerFolders = { network: "safety_checker", pictures: "feature_extractor" } as const
 
 /** The folders that a model of the family is made of. */
 export function partsOf({ textEncoders }: Family): string[] {

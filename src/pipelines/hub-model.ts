@@ -1,7 +1,14 @@
 import { absolutePath, fetchSnapshot } from "#platform"
 import { LimnError } from "../ground/errors.ts"
 import type { FetchProgress, RemoteFolder } from "../runtime/hub/snapshot.ts"
-import { holdsModel, identifyingFiles, networksOf, partsOf, readModelIndex } from "./family.ts"
+import {
+  holdsModel,
+  identifyingFiles,
+  networksOf,
+  partsOf,
+  readModelIndex,
+  safetyCheckerFolders,
+} from "./family.ts"
 import { findWeights } from "./weight-files.ts"
 
 /** How a model of the Hub is fetched. */
@@ -14,6 +21,11 @@ export interface HubOptions {
   readonly signal?: AbortSignal
   /** Follows what is fetched. */
   readonly onProgress?: (progress: FetchProgress) => void
+  /**
+   * Whether the model's own safety checker, where it has one, looks at every picture and withholds those that its makers
+   * do not want shown (default: true). It is then fetched with the model: 1.2 GB for Stable Diffusion 1.4.
+   */
+  readonly safetyChecker?: boolean
 }
 
 /** The settings of a part, and its vocabulary: everything but weights, and but other programs' copies of those. */
@@ -25,8 +37,9 @@ const weightIndex = /\.(safetensors|bin|msgpack|h5)\.index\b/
  * huggingface_hub uses too. Throws as `fetchSnapshot` does, and where limn cannot run the model, before its weights
  * are fetched.
  */
-export function hubModel(repo: string, { variant, ...options }: HubOptions): Promise<string> {
-  return fetchSnapshot({ ...options, repo, choose: (remote) => neededFiles(remote, repo, variant) })
+export function hubModel(repo: string, options: HubOptions): Promise<string> {
+  const { variant, safetyChecker, ...order } = options
+  return fetchSnapshot({ ...order, repo, choose: (remote) => neededFiles(remote, repo, options) })
 }
 
 /**
@@ -45,7 +58,11 @@ export function hubNetwork(repo: string, { variant, ...options }: HubOptions): P
 }
 
 /** The index says of which parts a model is; each needs its settings, and a network one form of its weights. */
-async function neededFiles(remote: RemoteFolder, repo: string, variant?: string): Promise<string[]> {
+async function neededFiles(
+  remote: RemoteFolder,
+  repo: string,
+  { variant, safetyChecker = true }: HubOptions,
+): Promise<string[]> {
   const { folder, names, fetch } = remote
   const identifying = identifyingFiles.filter((name) => names.has(name))
   for (const name of identifying) await fetch(name)
@@ -53,13 +70,15 @@ async function neededFiles(remote: RemoteFolder, repo: string, variant?: string)
     throw new LimnError(
       `${repo} has no model_index.json, so it is no whole model in diffusers' layout; limn fetches no others.`,
     )
-  const { family } = await readModelIndex(folder)
-  const parts = partsOf(family)
+  const { family, checksSafety } = await readModelIndex(folder)
+  const checker = safetyChecker && checksSafety ? safetyCheckerFolders : undefined
+  const parts = [...partsOf(family), ...Object.values(checker ?? {})]
+  const networks = [...networksOf(family), ...(checker ? [checker.network] : [])]
   const settings = [...names].filter(
     (name) => parts.includes(dirOf(name)) && small.test(name) && !weightIndex.test(name),
   )
   const weights: string[] = []
-  for (const part of networksOf(family)) weights.push(...(await neededWeights(remote, part, variant)))
+  for (const part of networks) weights.push(...(await neededWeights(remote, part, variant)))
   const own = ["model_index.json", "limn.json"].filter((name) => names.has(name))
   return [...own, ...settings, ...weights]
 }

@@ -22,20 +22,23 @@ import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
 import { choosePreview } from "./preview-factors.ts"
+import { safetyChecker } from "./safety-checker.ts"
 import type { SingleFileOptions } from "./single-file.ts"
 import { namesSingleFile, openSingleFile } from "./single-file.ts"
 import { taesdDecoder } from "./taesd.ts"
 import { type TextEncoder, textEncoder } from "./text-encoder.ts"
 
 /** How a model is loaded. */
-export interface LoadOptions
-  extends Pick<SessionOptions, "threads" | "lowMemory">,
-    SingleFileOptions,
-    HubOptions {
+export interface LoadOptions extends Pick<SessionOptions, "threads">, SingleFileOptions, HubOptions {
   /** Where to run; "auto" (the default) is the fastest device that this machine has. */
   readonly device?: Device | "auto"
   /** "auto" (the default) is fp16 on CUDA, where it is fastest, and fp32 elsewhere: a CPU only imitates fp16. */
   readonly precision?: Precision | "auto"
+  /**
+   * Leaves weights in the checkpoint's pages instead of a rearranged copy, and keeps no part of the model loaded while
+   * another works: half the memory or less, in up to twice the time.
+   */
+  readonly lowMemory?: boolean
   /**
    * TAESD, to decode with in place of the model's own autoencoder: in a small part of the time and memory, and less
    * exact. A file (taesd_decoder.safetensors), or a diffusers folder. Pictures are still encoded with the model's own.
@@ -62,7 +65,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const precision = choosePrecision(options.precision ?? "auto", device)
   const variant = options.variant ?? (precision === "fp16" ? "fp16" : undefined)
   const source = local ?? (await hubModel(path, { ...options, variant }))
-  const parts = await (namesSingleFile(path) ? openSingleFile(source, options) : openFolder(source, variant))
+  const parts = await (namesSingleFile(path)
+    ? openSingleFile(source, options)
+    : openFolder(source, { ...options, variant, name: local === undefined ? path : undefined }))
   const { family, unet: unetFiles, vae: vaeFiles, schedulerConfig, defaults, zeroNegative } = parts
   const { threads, lowMemory } = options
   const running = { device, precision, threads, lowMemory }
@@ -108,7 +113,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
         }, vaeRunning)
       : await taesdDecoder(decoderPath, { channels: vae.latentChannels, latentPixels }, decoding)
 
+  const checker = parts.safetyChecker && safetyChecker(parts.safetyChecker, decoding)
   const networks = [...textEncoders.map((encoder) => encoder.network), unetNetwork, encoder, decoder]
+  if (checker !== undefined) networks.push(checker.network)
   const [height, width] = denoiser.sampleSize ?? [64, 64]
   const model: Model = {
     name: local === undefined ? path : lastPart(source),
@@ -128,6 +135,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     encoder,
     decoder,
     decoderPath,
+    safetyChecker: checker,
     preview: choosePreview(defaults.preview, family.preview, vae.latentChannels, source),
     encodings: new Map(),
     loras: [],

@@ -9,6 +9,7 @@ import type { Family } from "./family.ts"
 import type { HubOptions } from "./hub-model.ts"
 import type { Network, NetworkOptions } from "./network.ts"
 import type { PreviewFactors } from "./preview-factors.ts"
+import type { SafetyChecker, SafetyCheckerFiles } from "./safety-checker.ts"
 import type { TextEncoder, TextParts } from "./text-encoder.ts"
 
 /** Numbers that the parts of a model compute in: float32, or float16 where that is safe. */
@@ -29,6 +30,8 @@ export interface ModelParts {
   readonly texts: readonly TextParts[]
   readonly unet: Component
   readonly vae: Component
+  /** Where it has one, and it is wanted. */
+  readonly safetyChecker?: SafetyCheckerFiles
   /** scheduler_config.json, parsed and not yet believed. */
   readonly schedulerConfig: unknown
   readonly defaults: ModelDefaults
@@ -103,6 +106,8 @@ export interface Model {
   readonly decoder: Network
   /** The file or folder of TAESD that the decoder is, in place of the model's own, absolute. */
   readonly decoderPath: string | undefined
+  /** What looks at the pictures that verbs draw, where the checkpoint has it and it is wanted. */
+  readonly safetyChecker: SafetyChecker | undefined
   /** What `linearPreview` shows latents by, where that is known. */
   readonly preview: PreviewFactors | undefined
   /** Encoded prompts by their text and how it was read, one row each. */

@@ -45,7 +45,10 @@ export interface NetworkOptions extends SessionOptions {
   readonly precision: "fp32" | "fp16"
 }
 
-/** Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this. */
+/**
+ * Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this; in low memory
+ * none do.
+ */
 const KEPT_BYTES = 2 ** 30
 
 interface Entry {
@@ -152,7 +155,9 @@ function graphs(
       if (released) return
       released = true
       entry.users--
-      if (closed && entry.users === 0) unload(entry)
+      if (entry.users > 0 || (!closed && !options.lowMemory)) return
+      if (entries.get(key) === entry) entries.delete(key)
+      unload(entry)
     }
     try {
       const session = await entry.session

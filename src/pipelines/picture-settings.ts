@@ -41,6 +41,10 @@ export function readPictureSettings(
 
 function fromLimn(json: string, name: string): PictureSettings {
   const settings = object(parsed(json, name, "limn"))
+  if (settings?.grid !== undefined)
+    throw new FormatError(
+      `${name} is a grid of pictures; draw one of them by its settings, which limn info tells, or the grid by limn grid.`,
+    )
   if (settings === undefined || settings.prompt === undefined) throw broken(name, "limn")
   const {
     model,

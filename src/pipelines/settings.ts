@@ -18,11 +18,11 @@ export interface PictureOptions extends TileOptions {
   readonly width?: number
   /** In pixels, a multiple of 8; default: what the model was trained on. */
   readonly height?: number
-  /** Steps from noise to picture; default: what the model recommends, else 50. */
+  /** Steps from noise to picture; default: what the model recommends, else 50, and 1 for Turbo. */
   readonly steps?: number
   /**
    * How strongly to follow the prompt; 1 or less for not at all guided, in half the time. Default: what the model
-   * recommends, else 7.5, and 5 for SDXL and Kolors.
+   * recommends, else 7.5, 5 for SDXL and Kolors, and 0 for Turbo.
    */
   readonly guidanceScale?: number
   /** How far to draw the deviation back that guidance widens, 0 (the default) to 1. */

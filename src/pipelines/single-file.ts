@@ -35,6 +35,7 @@ import type { ModelParts } from "./model.ts"
 import type { TensorFile } from "./tensor-file.ts"
 import { withTensorFile } from "./tensor-file.ts"
 import { bundledTokenizer } from "./tokenizer.ts"
+import { namesTurbo, withTurbo } from "./turbo.ts"
 
 /** How a checkpoint in one file is read. */
 export interface SingleFileOptions {
@@ -104,7 +105,7 @@ function kindOf(file: TensorFile, runs: NonNullable<Likeness["runs"]>): Kind {
     family: stableDiffusionXl,
     published: turbo ? publishedTurbo : publishedSdxl,
     schedulerConfig: turbo ? turboScheduler : sdxlScheduler,
-    defaults: turbo ? { steps: 1, guidanceScale: 0 } : stableDiffusionXl.defaults,
+    defaults: withTurbo(stableDiffusionXl.defaults, turbo),
     texts: [
       { places: clipPlaces(file, "conditioner.embedders.0.transformer.") },
       { places: openClipPlaces("conditioner.embedders.1.model."), pad: "!" },
@@ -114,9 +115,7 @@ function kindOf(file: TensorFile, runs: NonNullable<Likeness["runs"]>): Kind {
 
 function isTurbo({ path, metadata }: TensorFile): boolean {
   const name = path.replace(/^.*[/\\]/, "")
-  return [name, metadata["modelspec.title"], metadata["modelspec.architecture"]].some((text) =>
-    /turbo/i.test(text ?? ""),
-  )
+  return namesTurbo([name, metadata["modelspec.title"], metadata["modelspec.architecture"]])
 }
 
 function openParts(file: TensorFile, options: SingleFileOptions) {

@@ -102,6 +102,17 @@ describe.skipIf(!runs)("limn in a browser", () => {
     expect(report.noFile).toBe("Cannot fetch /none.txt: the server answers 404.")
   })
 
+  test("draws text, cut to its ink", () => {
+    const { width, height, data } = report.ink!
+    // An H, and three letters as narrow as its strokes.
+    expect(width).toBeGreaterThan(15)
+    expect(width).toBeLessThan(45)
+    expect(height).toBeGreaterThan(10)
+    expect(height).toBeLessThan(22)
+    const dark = Array.from({ length: height }, (_, y) => data[y * width + 2]).filter((ink) => ink > 100)
+    expect(dark.length).toBeGreaterThan(height / 2)
+  })
+
   test("refuses in the same words as on Node", () => {
     expect(report.noDevice).toMatch(/^The device cuda does not work on this machine: .*\(.*cpu\)\.$/)
     expect(report.noNode).toBe(

@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync } from "node:fs"
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
@@ -13,6 +13,7 @@ import { inpaint } from "../../src/pipelines/inpaint.ts"
 import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { encodeNegative, encodePrompt } from "../../src/pipelines/prompts.ts"
+import type { TextToImageOptions } from "../../src/pipelines/text-to-image.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { firstKolors } from "../unit/first-kolors.ts"
 import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../unit/golden.ts"
@@ -171,6 +172,46 @@ describe.each(["as diffusers has it", "as it was first published"])(
     })
   },
 )
+describe("a safety checker", () => {
+  const checked = mkdtempSync(join(tmpdir(), "limn-checked-"))
+  cpSync(join(goldenFolder, "pipeline/model"), checked, { recursive: true })
+  for (const part of ["safety_checker", "feature_extractor"])
+    cpSync(join(goldenFolder, "safety-checker/pipeline", part), join(checked, part), { recursive: true })
+  const index = join(checked, "model_index.json")
+  const listed = { safety_checker: ["stable_diffusion", "StableDiffusionSafetyChecker"] }
+  writeFileSync(index, JSON.stringify({ ...JSON.parse(readFileSync(index, "utf8")), ...listed }))
+  afterAll(() => rmSync(checked, { recursive: true }))
+  const { withheld, ...given } = goldenJson<TextToImageOptions & { withheld: boolean[] }>(
+    "safety-checker/pipeline/case.json",
+  )
+
+  test("withholds the pictures that diffusers' withholds, and says so", async () => {
+    const model = await load(checked, { device: "cpu", threads: 1 })
+    const expected = goldenTensors("safety-checker/pipeline/case.safetensors").images
+    const drawn = await textToImage(model, given)
+    const bytes = drawn.images.flatMap(({ pixels }) => Array.from(pixels.data))
+    expect(bytes).toHaveLength(expected.data.length)
+    const near = bytes.filter((byte, i) => Math.abs(byte - Number(expected.data[i])) <= 1).length
+    expect(near / bytes.length).toBeGreaterThan(0.999)
+    expect(drawn.withheld).toEqual(withheld)
+    expect(drawn.warnings).toHaveLength(1)
+    expect(drawn.warnings[0]).toContain("withheld picture 2 of 3")
+    // A model with a LoRA has a share in the checker, and keeps it when the first is closed.
+    const further = await model.with()
+    await model.close()
+    expect((await textToImage(further, given)).withheld).toEqual(withheld)
+    await further.close()
+  })
+
+  test("looks at nothing where it is not wanted", async () => {
+    const model = await load(checked, { device: "cpu", threads: 1, safetyChecker: false })
+    const { withheld, images, warnings } = await textToImage(model, given)
+    expect(withheld).toEqual([false, false, false])
+    expect(images[1].pixels.data.some((byte) => byte > 0)).toBe(true)
+    expect(warnings).toEqual([])
+    await model.close()
+  })
+})
 
 describe.each(["pipeline", "pipeline-xl", "nine"])("a given picture against diffusers, model %s", (name) => {
   const nine = mkdtempSync(join(tmpdir(), "limn-nine-"))

@@ -117,10 +117,9 @@ describe("so it is with", () => {
   })
 })
 
-/** Turbo needs no guidance, which a folder does not say by itself. */
+/** Turbo needs no guidance, which its folder's scheduler and name tell. */
 async function drawFolderOfTurbo(model: WholeModel): Promise<Uint8Array> {
   const path = join(folder, "turbo")
   writeFolder(path, model)
-  writeFileSync(join(path, "limn.json"), JSON.stringify({ steps: 1, guidanceScale: 0 }))
   return draw(path)
 }

@@ -1,6 +1,6 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { Readable, Writable } from "node:stream"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { formatBytes, formatCount, formatDuration, formatTable } from "../../src/cli/format.ts"
@@ -23,17 +23,34 @@ describe("prompts", () => {
   })
 
   it("come from standard input, a line each", async () => {
-    expect(await readPrompts([], piped("\ufeffa cat\r\n\n  一颗红心 \na dog"))).toEqual([
+    expect(await readPrompts([], { input: piped("\ufeffa cat\r\n\n  一颗红心 \na dog") })).toEqual([
       "a cat",
       "一颗红心",
       "a dog",
     ])
   })
 
+  it("come from a file, a line each", async () => {
+    const file = join(mkdtempSync(join(tmpdir(), "limn-prompts-")), "prompts.txt")
+    writeFileSync(file, "\ufeffa cat\r\n\n  一颗红心 \n# of stars\n")
+    expect(await readPrompts([], { file, input: piped("a dog") })).toEqual([
+      "a cat",
+      "一颗红心",
+      "# of stars",
+    ])
+    await expect(readPrompts(["a dog"], { file })).rejects.toThrow(
+      '--prompts gives what to draw, and so does "a dog"',
+    )
+    writeFileSync(file, "\n \n")
+    await expect(readPrompts([], { file })).rejects.toThrow(`There is no prompt in ${file}`)
+    rmSync(dirname(file), { recursive: true })
+    await expect(readPrompts([], { file })).rejects.toThrow(LimnError)
+  })
+
   it("must be given", async () => {
-    await expect(readPrompts([], piped("\n \n"))).rejects.toThrow(UsageError)
+    await expect(readPrompts([], { input: piped("\n \n") })).rejects.toThrow(UsageError)
     await expect(readPrompts([" "])).rejects.toThrow("There is no prompt")
-    await expect(readPrompts([], terminal)).rejects.toThrow("There is no prompt")
+    await expect(readPrompts([], { input: terminal })).rejects.toThrow("There is no prompt")
   })
 })
 

@@ -84,6 +84,26 @@ describe("of a model on the Hub is fetched", () => {
     expect(await fetched("non_ema")).toContain("unet/diffusion_pytorch_model.non_ema.safetensors")
   })
 
+  it("a safety checker, where the model has one and it is wanted", async () => {
+    const [index] = settings
+    const listed = {
+      ...JSON.parse(published[index].toString()),
+      safety_checker: ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    }
+    serve({ ...others, [index]: JSON.stringify(listed) })
+    const without = await hubModel("org/tiny", { safetyChecker: false })
+    expect(namesBelow(without)).toEqual([...settings, ...plain].sort())
+    expect(await fetched()).toEqual(
+      [
+        ...settings,
+        ...plain,
+        "feature_extractor/preprocessor_config.json",
+        "safety_checker/config.json",
+        "safety_checker/model.safetensors",
+      ].sort(),
+    )
+  })
+
   it("what is here already, where nothing may be fetched", async () => {
     serve(others)
     const fp16 = await fetched("fp16")

@@ -375,8 +375,9 @@ describe("one sentence says what is wrong with", () => {
     ))
 })
 
-test("position_ids and schedules are passed over", async () => {
-  const { texts } = await openSingleFile(write("model.safetensors", whole))
+test("position_ids, schedules and safety checkers are passed over", async () => {
+  const checker = ["safety_checker.concept_embeds", float32([1, 2], [1, 2])] as const
+  const { texts } = await openSingleFile(write("model.safetensors", new Map([...whole, checker])))
   const specs = [...model.parts.text_encoder].map(([name, { shape }]) => ({
     name,
     shape,

@@ -1,6 +1,6 @@
 import type { ByteSource } from "../../formats/byte-source.ts"
 import type { OnnxModel } from "../../formats/onnx.ts"
-import type { Pixels } from "../../ground/image.ts"
+import type { Ink, Pixels } from "../../ground/image.ts"
 import type { Tensor } from "../../ground/tensor.ts"
 import type { CachedRepo, SnapshotOrder } from "../hub/snapshot.ts"
 
@@ -61,6 +61,11 @@ export interface Platform {
    * where it is no picture, damaged or too large.
    */
   decodePicture(bytes: Uint8Array, name: string): Promise<Pixels>
+  /**
+   * A line of text in the machine's own letters, `size` pixels from line to line, cut to its ink; undefined where the
+   * machine has no letter for one of its characters.
+   */
+  drawText(text: string, size: number): Promise<Ink | undefined>
   /** Whether there is such a file or folder. */
   exists(path: string): Promise<boolean>
   /** Names in a folder, sorted; without their folder. Throws a LimnError where there is none, as browsers always do. */

@@ -1,4 +1,4 @@
-import { cpuCount, exists, openByteSource, readText } from "#platform"
+import { cpuCount, drawText, exists, openByteSource, readText } from "#platform"
 import type { OnnxModel } from "../../../src/formats/onnx.ts"
 import { messageOf } from "../../../src/ground/errors.ts"
 import { float32, zeros } from "../../../src/ground/tensor.ts"
@@ -65,6 +65,7 @@ const report = async (webgpu: boolean) => {
     inMemory: await run("cpu", { "/weights.bin": weights.read(0, weights.size) }),
     webgpu: webgpu ? await run("webgpu") : undefined,
     ticks: await ticksOfLongRun(),
+    ink: await drawText("Hiii", 20),
     text: await readText("/hello.txt"),
     there: [await exists("/hello.txt"), await exists("/none.txt")],
     noFile: await refusal(readText("/none.txt")),

@@ -13,3 +13,4 @@ export {
 } from "./machine.ts"
 export { absolutePath } from "./paths.ts"
 export { decodePicture } from "./pictures.ts"
+export { drawText } from "./text.ts"

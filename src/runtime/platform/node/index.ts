@@ -6,3 +6,4 @@ export { cpuCount, exists, list, makeFolder, peakMemoryBytes, readBytes, readTex
 export { absolutePath } from "./paths.ts"
 export { decodePicture } from "./pictures.ts"
 export { timeDevice } from "./probe.ts"
+export { drawText } from "./text.ts"
