@@ -13,16 +13,14 @@ test/golden/pipeline-kolors/
                        latents.<i> after the i-th call of the model [, image uint8 [H, W, 3]], images uint8 [N, H, W, 3]
 """
 
-import io
+import shutil
 
 import numpy as np
-import sentencepiece
 import torch
 from diffusers import (AutoencoderKL, DPMSolverMultistepScheduler, EDMDPMSolverMultistepScheduler, EulerDiscreteScheduler,
                        KolorsImg2ImgPipeline, KolorsPipeline, UNet2DConditionModel)
 from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer
 from PIL import Image
-from safetensors.torch import load_file
 
 import chatglm
 from common import GOLDEN, fresh, generator, randomize, report, write_json, write_tensors
@@ -57,13 +55,10 @@ CASES = {
 
 
 def save_tokenizer(folder):
-    """A SentencePiece model with the switches of ChatGLM's, of so few words that an embedding of all stays small."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([PROMPT, NEGATIVE, CAT] * 3), model_writer=model, vocab_size=370, model_type="bpe", byte_fallback=True,
-        split_digits=True, add_dummy_prefix=True, remove_extra_whitespaces=False, normalization_rule_name="identity",
-        character_coverage=1.0, hard_vocab_limit=False, minloglevel=2)
-    (folder / "tokenizer.model").write_bytes(model.getvalue())
+    """The small one that `chatglm_tokenizer.py` learnt, with the settings that Kolors' has."""
+    shutil.copy(GOLDEN / "chatglm-tokenizer" / "learned.model", folder / "tokenizer.model")
+    write_json(folder / "tokenizer_config.json", {"do_lower_case": False, "remove_space": False, "padding_side": "left",
+                                                  "tokenizer_class": "ChatGLMTokenizer"})
 
 
 def halved(model):
@@ -106,7 +101,7 @@ def make_parts(folder, original):
     """The parts of the pipeline in float32, as they were saved in half precision."""
     (folder / "tokenizer").mkdir()
     save_tokenizer(folder / "tokenizer")
-    tokenizer = ChatGLMTokenizer(str(folder / "tokenizer" / "tokenizer.model"))
+    tokenizer = ChatGLMTokenizer.from_pretrained(folder / "tokenizer")
     text = halved(chatglm.chatglm(dict(num_layers=3, hidden_size=WIDTH, ffn_hidden_size=32, kv_channels=8, num_attention_heads=4,
                                        multi_query_group_num=2, padded_vocab_size=tokenizer.vocab_size, seq_length=512), seed=720))
     (folder / "text_encoder").mkdir()

@@ -10,6 +10,9 @@ import { readsWeights } from "./text-encoder.ts"
 /** What the encoded prompts take together that a model keeps, were each of one row: 425 of SDXL's, 64 of Kolors'. */
 const KEPT_BYTES = 2 ** 28
 
+/** Characters of what was left out of a prompt that a warning shows. */
+const SHOWN = 60
+
 /** How a text is read. */
 export interface ReadingOptions {
   /** How many of the text encoders' last layers to leave out; default 0. */
@@ -93,7 +96,8 @@ export function promptWarnings(
     texts.flatMap((text) => {
       const dropped = encoder.dropped(text)
       if (dropped === "") return []
-      return `The prompt is longer than the ${encoder.tokenizer.maxLength} tokens that the model reads; its end was left out: ${JSON.stringify(dropped)}.`
+      const start = dropped.length > SHOWN ? `${dropped.slice(0, SHOWN)}...` : dropped
+      return `A prompt is longer than the ${encoder.tokenizer.maxLength} tokens that the model reads; its end was left out: ${JSON.stringify(start)}.`
     }),
   )
   const remedy = readsWeights(textEncoders)

@@ -139,7 +139,6 @@ describe("limn refuses in one sentence", () => {
     ["more steps than training had", ["a cat", "--steps", "1001"], 2, /1000/],
     ["an unknown scheduler", ["a cat", "--scheduler", "magic"], 2, /"magic".*euler/],
     ["an unknown device", ["a cat", "--device", "gpu"], 2, /"gpu".*cpu, webgpu, cuda/],
-    ["unknown noise", ["a cat", "--noise", "gpu"], 2, /"gpu".*cpu, cuda/],
     ["an unknown precision", ["a cat", "--precision", "int4"], 2, /"int4".*fp32, fp16/],
     ["a negative seed", ["a cat", "--seed", "-1"], 2, /--seed is "-1"/],
     ["a seed above 2^64 - 1", ["a cat", "--seed", "18446744073709551616"], 2, /outside 0 to/],
