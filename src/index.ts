@@ -37,6 +37,7 @@ export { perSample, randnTensor } from "./ground/random/source.ts"
 export type { Shape } from "./ground/shape.ts"
 export type { Tensor } from "./ground/tensor.ts"
 export { float32, int64, tensor, toFloat32 } from "./ground/tensor.ts"
+export type { IpScale } from "./models/ip-scale.ts"
 export type { TileOptions } from "./pipelines/autoencoder.ts"
 export { decodeLatents } from "./pipelines/autoencoder.ts"
 export type { ModelDefaults } from "./pipelines/defaults.ts"
@@ -50,10 +51,22 @@ export type { ImageToImageOptions } from "./pipelines/image-to-image.ts"
 export { imageToImage } from "./pipelines/image-to-image.ts"
 export type { InpaintOptions } from "./pipelines/inpaint.ts"
 export { inpaint } from "./pipelines/inpaint.ts"
+export type { IpAdapterOptions } from "./pipelines/ip-adapter.ts"
+export { ipAdapter } from "./pipelines/ip-adapter.ts"
+export type { IpImage, IpImages } from "./pipelines/ip-images.ts"
 export type { LoadOptions } from "./pipelines/load.ts"
 export { load } from "./pipelines/load.ts"
 export { lora } from "./pipelines/lora.ts"
-export type { Conditioning, LoadedLora, Lora, Model, Precision } from "./pipelines/model.ts"
+export type {
+  Addition,
+  Conditioning,
+  IpAdapter,
+  LoadedIpAdapter,
+  LoadedLora,
+  Lora,
+  Model,
+  Precision,
+} from "./pipelines/model.ts"
 export { linearPreview } from "./pipelines/preview.ts"
 export type { PreviewFactors } from "./pipelines/preview-factors.ts"
 export type { PromptSyntax } from "./pipelines/prompt-syntax.ts"

@@ -16,6 +16,18 @@ const lanczos: Filter = {
   weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0),
 }
 
+/** Catmull and Rom's cubic: a = -0.5 (Keys 1981). */
+const bicubic: Filter = {
+  support: 2,
+  weight: (distance) => {
+    const x = Math.abs(distance)
+    if (x < 1) return (1.5 * x - 2.5) * x * x + 1
+    return x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0
+  },
+}
+
+const filters = { lanczos, bicubic }
+
 /** Weights are whole multiples of 2^-22, as in Pillow's arithmetic of 8-bit pixels. */
 const fractionBits = 22
 
@@ -26,21 +38,27 @@ interface Taps {
 }
 
 /**
- * A picture of another size, by Lanczos' filter: bit for bit what Pillow's `Image.resize((width, height), LANCZOS)`
- * gives for 3 channels, which is how diffusers fits pictures to a model. (Pillow 13 sometimes takes heights before
- * widths, to be faster; both are rounded in between, so that some values then differ by a few units.)
- * Throws a UsageError for sizes below 1.
+ * A picture of another size, by a filter, Lanczos' by default: bit for bit what Pillow's `Image.resize((width, height),
+ * LANCZOS)` gives for 3 channels, which is how diffusers fits pictures to a model, or `BICUBIC`, which is how
+ * transformers fits them to CLIP. (Pillow 13 sometimes takes heights before widths, to be faster; both are rounded in
+ * between, so that some values then differ by a few units.) Throws a UsageError for sizes below 1.
  */
-export function resizeImage(image: Pixels, width: number, height: number): Pixels {
+export function resizeImage(
+  image: Pixels,
+  width: number,
+  height: number,
+  filter: keyof typeof filters = "lanczos",
+): Pixels {
   for (const side of [width, height])
     if (!Number.isInteger(side) || side < 1)
       throw new UsageError(`A picture of ${width}x${height} pixels cannot be; give whole numbers from 1 on.`)
-  const across = image.width === width ? image : resizeAcross(image, width)
-  return across.height === height ? across : transposed(resizeAcross(transposed(across), height))
+  const across = image.width === width ? image : resizeAcross(image, width, filters[filter])
+  if (across.height === height) return across
+  return transposed(resizeAcross(transposed(across), height, filters[filter]))
 }
 
-function resizeAcross({ width: from, height, channels, data }: Pixels, to: number): Pixels {
-  const taps = tapsOf(from, to, lanczos)
+function resizeAcross({ width: from, height, channels, data }: Pixels, to: number, filter: Filter): Pixels {
+  const taps = tapsOf(from, to, filter)
   const out = new Uint8Array(to * height * channels)
   for (let y = 0; y < height; y++)
     for (let x = 0; x < to; x++) {

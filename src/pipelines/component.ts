@@ -73,6 +73,11 @@ export function componentWeights(
   return () => storedWeights(wanted, path)
 }
 
+/** What errors call a part's configuration: its config.json, or the file that its widths come from. */
+export function configPath({ path, asker }: Component): string {
+  return asker === undefined ? absolutePath(path, "config.json") : path
+}
+
 /**
  * Throws where the model that was built left a tensor unread, for then it is not the model that was published.
  * `unused` says which tensors this graph has no use for, such as the encoder where only the decoder is built.

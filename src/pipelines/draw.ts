@@ -10,6 +10,8 @@ import type { DenoiseOptions, DenoiseStep } from "./denoise.ts"
 import { denoise, openDenoiser } from "./denoise.ts"
 import type { Image } from "./image.ts"
 import { image } from "./image.ts"
+import type { IpImages } from "./ip-images.ts"
+import { ipConditioning, resolveIpImages } from "./ip-images.ts"
 import { loraWarnings } from "./lora.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
@@ -20,6 +22,8 @@ import { pictureText, resolveSettings } from "./settings.ts"
 
 /** How the pictures come out, and how to follow and stop the work: what all verbs that draw take. */
 export interface DrawOptions extends PictureOptions {
+  /** What the model's IP-Adapters look at: one entry for each, a picture or several; for a single one a plain list. */
+  readonly ipImages?: IpImages
   /** Stops between two runs of the model: the call then rejects with the signal's reason. */
   readonly signal?: AbortSignal
   /** Called, and waited for, after every step. */
@@ -75,6 +79,7 @@ export async function draw(
   const named = typeof options.scheduler === "string" ? options.scheduler : undefined
   const configured = typeof options.scheduler === "object" ? options.scheduler : model.schedulerConfig
   const scheduler = schedulerFromConfig(configured, named)
+  const ipImages = resolveIpImages(model, options.ipImages ?? [])
   const settings = resolveSettings(model, options, scheduler.config)
   scheduler.setTimesteps(settings.steps)
   signal?.throwIfAborted()
@@ -88,7 +93,7 @@ export async function draw(
     const encoded = await Promise.all(prompts.map((text) => encode(model, text, reading)))
     return conditioningRows(model, encoded, settings)
   }
-  const [conditioning, negative] = await withNetwork(timings, "encode", openTextEncoders(model), () =>
+  const [textual, textualNegative] = await withNetwork(timings, "encode", openTextEncoders(model), () =>
     Promise.all([
       conditioningOf(settings.prompt, encodePrompt),
       guided ? conditioningOf(settings.negativePrompt, encodeNegative) : undefined,
@@ -98,13 +103,15 @@ export async function draw(
 
   const random = randomSource(settings)
   const encodeStart = performance.now()
+  const seen = await ipConditioning(model, ipImages, settings)
+  signal?.throwIfAborted()
   const beginning = await begin({ settings, scheduler, random })
   timings.encode += performance.now() - encodeStart
   signal?.throwIfAborted()
   const walk = {
     ...beginning,
-    conditioning,
-    negative,
+    conditioning: { ...textual, ...seen.conditioning },
+    negative: textualNegative && { ...textualNegative, ...seen.negative },
     guidanceScale,
     guidanceRescale,
     scheduler,

@@ -50,7 +50,7 @@ async function neededFiles(remote: RemoteFolder, repo: string, variant?: string)
 }
 
 /** The weights that `openComponent` will find, and the index that names them where they are in shards. */
-async function neededWeights(
+export async function neededWeights(
   { folder, names, fetch }: RemoteFolder,
   part: string,
   variant: string | undefined,
@@ -69,6 +69,7 @@ async function neededWeights(
   return [...indices, ...files.map(({ path }) => nameOf(path))]
 }
 
-function dirOf(name: string): string {
+/** The folder of a file of a repo, "" for its root. */
+export function dirOf(name: string): string {
   return name.slice(0, Math.max(0, name.lastIndexOf("/")))
 }

@@ -13,12 +13,11 @@ import { unet } from "../models/unet.ts"
 import { chooseDevice } from "../runtime/device.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
-import type { Component } from "./component.ts"
-import { checkAllRead, componentWeights } from "./component.ts"
+import { withAdditions } from "./additions.ts"
+import { checkAllRead, componentWeights, configPath } from "./component.ts"
 import { lastPart } from "./files.ts"
 import type { HubOptions } from "./hub-model.ts"
 import { hubModel } from "./hub-model.ts"
-import { withLoras } from "./lora.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
@@ -139,8 +138,10 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     preview: choosePreview(defaults.preview, family.preview, vae.latentChannels, source),
     encodings: new Map(),
     loras: [],
+    ipAdapters: [],
+    running,
     loadMs: performance.now() - start,
-    with: (...loras) => withLoras(model, loras),
+    with: (...additions) => withAdditions(model, additions),
     async close() {
       await Promise.all(networks.map((part) => part.close()))
     },
@@ -173,11 +174,6 @@ async function localFolder(path: string): Promise<string | undefined> {
 function choosePrecision(wanted: Precision | "auto", device: Device): Precision {
   if (wanted !== "auto") return wanted
   return device === "cuda" ? "fp16" : "fp32"
-}
-
-/** What errors call a part's configuration: its config.json, or the file that its widths come from. */
-function configPath({ path, asker }: Component): string {
-  return asker === undefined ? absolutePath(path, "config.json") : path
 }
 
 /** Throws where parts are whole by themselves and do not belong together. */

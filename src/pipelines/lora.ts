@@ -19,11 +19,18 @@ import { withTensorFile } from "./tensor-file.ts"
 export function lora(path: string, { scale = 1 }: { readonly scale?: number } = {}): Lora {
   if (!Number.isFinite(scale))
     throw new UsageError(`The scale of ${path} is ${scale}; give a number, such as 0.8.`)
-  return { path, scale }
+  return { kind: "lora", path, scale }
 }
 
-/** What `Model.with` does: the model's networks with the LoRAs that are new, and fed the scales of all. */
-export async function withLoras(model: Model, given: readonly Lora[]): Promise<Model> {
+/** What LoRAs make of a model. */
+export interface LoraChanges {
+  readonly loras: readonly LoadedLora[]
+  /** A network of the model with the LoRAs that are new, fed the scales of all; `part` is its folder in a checkpoint. */
+  adapt(network: Network, part: string): Network
+}
+
+/** Reads LoRAs for a model, and says what they make of it beside those that it has. */
+export async function loraChanges(model: Model, given: readonly Lora[]): Promise<LoraChanges> {
   const scales = new Map(given.map(({ path, scale }) => [absolutePath(path), scale]))
   const kept = model.loras.map((one) => ({ ...one, scale: scales.get(one.path) ?? one.scale }))
   const parts = partsOf(model)
@@ -35,44 +42,23 @@ export async function withLoras(model: Model, given: readonly Lora[]): Promise<M
     const { parts: layers, words } = await withTensorFile(path, (file) =>
       readLora({ ...file, adapterConfig }, parts),
     )
-    added.push({ lora: { path, scale, name: loraName(path), parts: [...layers.keys()], words }, layers })
+    const loaded = { name: loraName(path), parts: [...layers.keys()], words }
+    added.push({ lora: { kind: "lora", path, scale, ...loaded }, layers })
   }
 
   const loras: readonly LoadedLora[] = [...kept, ...added.map(({ lora }) => lora)]
-  const adapt = (network: Network, part?: LoraPart): Network => {
+  const adapt = (network: Network, part: string): Network => {
     const updates = added.flatMap(({ lora, layers }, i): DescribeUpdates[] => {
-      const own = part && layers.get(part.name)
+      const own = layers.get(part as LoraPart["name"])
       const prefix = prefixOf(kept.length + i)
       return own ? [(inputs) => loraUpdates(own, inputs[scaleOf(prefix)], prefix, lora.path)] : []
     })
     const fixed = loras.flatMap(({ parts, scale }, i) =>
-      part && parts.includes(part.name) ? [[scaleOf(prefixOf(i)), float32([1], [scale])]] : [],
+      parts.includes(part) ? [[scaleOf(prefixOf(i)), float32([1], [scale])]] : [],
     )
     return network.with(updates, Object.fromEntries(fixed))
   }
-  const [unet, ...texts] = parts
-  const networks = {
-    unet: adapt(model.unet, unet),
-    encoder: adapt(model.encoder),
-    decoder: adapt(model.decoder),
-  }
-  const textEncoders = model.textEncoders.map((encoder, i) => ({
-    ...encoder,
-    network: adapt(encoder.network, texts[i]),
-  }))
-  const all = [...Object.values(networks), ...textEncoders.map(({ network }) => network)]
-  const adapted: Model = {
-    ...model,
-    ...networks,
-    textEncoders,
-    encodings: new Map(),
-    loras,
-    with: (...more) => withLoras(adapted, more),
-    async close() {
-      await Promise.all(all.map((network) => network.close()))
-    },
-  }
-  return adapted
+  return { loras, adapt }
 }
 
 /** A LoRA that was read, and the layers that it changes. */

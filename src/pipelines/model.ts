@@ -1,12 +1,16 @@
+import type { Pixels } from "../ground/image.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { AutoencoderConfig } from "../models/config/autoencoder.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
+import type { TextAttention } from "../models/ip-adapter.ts"
+import type { IpScale } from "../models/ip-scale.ts"
 import type { Device } from "../runtime/session.ts"
 import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
 import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import type { Family } from "./family.ts"
-import type { Network } from "./network.ts"
+import type { HubOptions } from "./hub-model.ts"
+import type { Network, NetworkOptions } from "./network.ts"
 import type { PreviewFactors } from "./preview-factors.ts"
 import type { TextEncoder } from "./text-encoder.ts"
 
@@ -15,7 +19,8 @@ export type Precision = "fp32" | "fp16"
 
 /**
  * What the denoiser reads beside the noisy latents and their noise level, by the denoiser's input names, one row for
- * each picture: `encoderHiddenStates` [B, T, D], and for SDXL `textEmbeds` [B, P] and `timeIds` [B, 6].
+ * each picture: `encoderHiddenStates` [B, T, D], for SDXL `textEmbeds` [B, P] and `timeIds` [B, 6], and what its
+ * IP-Adapters look at.
  */
 export type Conditioning = Readonly<Record<string, Tensor<"float32">>>
 
@@ -37,6 +42,7 @@ export interface ModelParts {
 
 /** A LoRA to give to a model. */
 export interface Lora {
+  readonly kind: "lora"
   readonly path: string
   readonly scale: number
 }
@@ -50,6 +56,31 @@ export interface LoadedLora extends Lora {
   /** Words that were taught with it, as a textual inversion, which limn does not read yet. */
   readonly words: readonly string[]
 }
+
+/** An IP-Adapter to give to a model. */
+export interface IpAdapter extends HubOptions {
+  readonly kind: "ip-adapter"
+  readonly path: string
+  readonly scale: IpScale
+  /** The folder of its image encoder, where that is not known from its own place. */
+  readonly imageEncoder?: string
+}
+
+/** An IP-Adapter that a model has. */
+export interface LoadedIpAdapter {
+  /** Its file's name without the ending. */
+  readonly name: string
+  /** Its file, absolute. */
+  readonly path: string
+  readonly scale: IpScale
+  /** The attentions that it widens, in its order. */
+  readonly attentions: readonly TextAttention[]
+  /** Pictures as the tokens that the U-Net attends to, each [1, T, D]; undefined is no picture, for guidance. */
+  readTokens(pictures: readonly (Pixels | undefined)[]): Promise<readonly Tensor<"float32">[]>
+}
+
+/** What can be given to a model that is loaded. */
+export type Addition = Lora | IpAdapter
 
 /** A text-to-image model, as `load` returns it. */
 export interface Model {
@@ -89,14 +120,18 @@ export interface Model {
   readonly encodings: Map<string, Promise<Conditioning>>
   /** What it was given beside its checkpoint, in order. */
   readonly loras: readonly LoadedLora[]
+  /** In the order in which they were given. */
+  readonly ipAdapters: readonly LoadedIpAdapter[]
+  /** How its networks run, for those that are added to it. */
+  readonly running: NetworkOptions
   /** Milliseconds that `load` took. */
   readonly loadMs: number
   /**
-   * A new model with these LoRAs beside those that this one has; one that it has already takes the new scale, and graphs
-   * that do not change are shared. This model stays as it is, and each of the two is closed by itself.
-   * Throws a UsageError where a file is missing, a FormatError where it is no LoRA for this model.
+   * A new model with these LoRAs and IP-Adapters beside those that this one has; one that it has already takes the new
+   * scale, and graphs that do not change are shared. This model stays as it is, and each of the two is closed by itself.
+   * Throws a UsageError where there is nothing at a path, a FormatError where what is there is not made for this model.
    */
-  with(...loras: readonly Lora[]): Promise<Model>
+  with(...additions: readonly Addition[]): Promise<Model>
   /** Gives all memory back; runs in progress end first. */
   close(): Promise<void>
 }

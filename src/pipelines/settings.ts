@@ -1,5 +1,6 @@
 import { UsageError } from "../ground/errors.ts"
 import { parseSeed } from "../ground/random/seed.ts"
+import type { IpScale } from "../models/ip-scale.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { TileOptions } from "./autoencoder.ts"
 import { lastPart } from "./files.ts"
@@ -77,6 +78,8 @@ export interface Settings {
   readonly embeddings?: readonly string[]
   /** What the model was given beside its checkpoint, where it was. */
   readonly loras?: readonly { readonly name: string; readonly scale: number }[]
+  /** The IP-Adapters that it looked at pictures with, where there were any. */
+  readonly ipAdapters?: readonly { readonly name: string; readonly scale: IpScale }[]
   /** Whether the autoencoder worked in tiles, where that was asked; else it follows from the size. */
   readonly tiled?: boolean
   /** Name of the file or folder of the decoder that stood for the model's own, where there was one. */
@@ -117,6 +120,9 @@ export function resolveSettings(
     promptSyntax: options.promptSyntax ?? "plain",
     ...(embeddings.length > 0 && { embeddings }),
     ...(model.loras.length > 0 && { loras: model.loras.map(({ name, scale }) => ({ name, scale })) }),
+    ...(model.ipAdapters.length > 0 && {
+      ipAdapters: model.ipAdapters.map(({ name, scale }) => ({ name, scale })),
+    }),
     ...(options.tiled !== undefined && { tiled: options.tiled }),
     ...(model.decoderPath !== undefined && { decoder: lastPart(model.decoderPath) }),
     device: model.device,

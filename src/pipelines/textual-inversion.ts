@@ -2,8 +2,8 @@ import { absolutePath } from "#platform"
 import type { StoredWeight } from "../graph/weights.ts"
 import { FormatError, UsageError } from "../ground/errors.ts"
 import { formatShape } from "../ground/shape.ts"
+import { withAdditions } from "./additions.ts"
 import { lastPart } from "./files.ts"
-import { withLoras } from "./lora.ts"
 import type { Model } from "./model.ts"
 import type { TensorFile } from "./tensor-file.ts"
 import { withTensorFile } from "./tensor-file.ts"
@@ -48,7 +48,7 @@ export async function withTextualInversion(
     ...model,
     textEncoders,
     encodings: new Map(),
-    with: (...loras) => withLoras(extended, loras),
+    with: (...additions) => withAdditions(extended, additions),
     async close() {
       await Promise.all(textEncoders.map(({ network }) => network.close()))
     },
