@@ -8,6 +8,7 @@ import { readPictureSettings } from "../pipelines/picture-settings.ts"
 import type { Settings } from "../pipelines/settings.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import { type DrawingOptions, drawOrders, inkling, pictureOptions } from "./drawing.ts"
+import { ipScaleAgain } from "./ip-adapter.ts"
 
 /** Draws a picture again from the settings in its file; options change single settings. */
 export async function again(path: string, options: DrawingOptions): Promise<void> {
@@ -17,6 +18,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     decoder,
     options: made,
     loras,
+    ipAdapters,
     embeddings,
     picture,
     warnings,
@@ -37,7 +39,8 @@ export async function again(path: string, options: DrawingOptions): Promise<void
   const order = { ...made, ...pictureOptions(options), prompt: [made.prompt].flat()[0], seed, picture }
   const place = options.model ?? (await placeOf(model, path))
   const lora = withScales(options.lora ?? [], loras ?? [], path)
-  await drawOrders([order], { ...options, strength, model: place, lora })
+  const ipScale = ipScaleAgain(options, ipAdapters ?? [], path)
+  await drawOrders([order], { ...options, strength, model: place, lora, ipScale })
 }
 
 /** The LoRAs given, at the scales that a picture's file names where none is given; those that it names must be there. */

@@ -1,9 +1,10 @@
 import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
-import { decodePicture, makeFolder, peakMemoryBytes, readBytes } from "#platform"
+import { makeFolder, peakMemoryBytes } from "#platform"
 import { UsageError } from "../ground/errors.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
+import type { HubOptions } from "../pipelines/hub-model.ts"
 import type { Image } from "../pipelines/image.ts"
 import { imageToImage } from "../pipelines/image-to-image.ts"
 import { inpaint } from "../pipelines/inpaint.ts"
@@ -16,12 +17,15 @@ import { withTextualInversion } from "../pipelines/textual-inversion.ts"
 import { fetchingState } from "./fetching.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
+import type { IpOptions } from "./ip-adapter.ts"
+import { ipAdditions, readIpImages } from "./ip-adapter.ts"
+import { readPicture } from "./picture.ts"
 import { openPlace, shownPath } from "./places.ts"
 import { liveText, previewKind, previewText } from "./preview.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
-export interface DrawingOptions {
+export interface DrawingOptions extends IpOptions {
   readonly model?: string
   /** Of a model on the Hub: a branch, a tag or a commit. */
   readonly revision?: string
@@ -84,6 +88,7 @@ export async function drawOrders(
   const { decoder, device, precision, revision, json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
   const verb = await verbOf(options)
+  const ipImages = await readIpImages(options)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
     progress.clear()
@@ -105,17 +110,17 @@ export async function drawOrders(
   }
   try {
     progress.show({ label: "loading" })
-    let model = await load(options.model ?? inkling, {
-      decoder,
-      device,
-      precision,
-      revision,
+    const fetching: HubOptions = {
       signal: stop.signal,
       onProgress: (fetched) => progress.show(fetchingState(fetched)),
-    })
+    }
+    let model = await load(options.model ?? inkling, { decoder, device, precision, revision, ...fetching })
     for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
-    const loras = (options.lora ?? []).map(({ path, scale }) => lora(path, { scale }))
-    if (loras.length > 0) model = await model.with(...loras)
+    const additions = [
+      ...(options.lora ?? []).map(({ path, scale }) => lora(path, { scale })),
+      ...ipAdditions(options, fetching),
+    ]
+    if (additions.length > 0) model = await model.with(...additions)
     if (!json && !quiet) {
       progress.clear()
       hintAtWords(model, orders)
@@ -123,6 +128,7 @@ export async function drawOrders(
     for (const { picture = 0, ...order } of orders) {
       const { images, settings, timings, warnings } = await verb(model, {
         ...order,
+        ipImages,
         signal: stop.signal,
         onStep: follow(model),
       })
@@ -159,10 +165,6 @@ async function verbOf({ image, mask, strength }: DrawingOptions) {
   const where = await readPicture(mask)
   return (model: Model, options: DrawOptions) =>
     inpaint(model, { ...options, image: picture, mask: where, strength })
-}
-
-async function readPicture(path: string) {
-  return decodePicture(await readBytes(path), path)
 }
 
 /** The options of a picture that the command line gives. */

@@ -15,6 +15,8 @@ Examples:
   limn "a paper boat" --model CompVis/stable-diffusion-v1-4
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
+  limn "a cat, in a garden" --model ~/sd-v1-5 --ip-image my-cat.jpg \\
+    --ip-adapter h94/IP-Adapter/models/ip-adapter_sd15.safetensors
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
 
@@ -103,6 +105,13 @@ function withDrawingOptions(command: Command): Command {
     .addOption(
       loraOption("--lora <file[:scale]>", "a LoRA, and how much of it (default: 1); may be repeated"),
     )
+    .option(
+      "--ip-adapter <path>",
+      "an IP-Adapter, to draw after pictures: a file, a folder, or org/name/file",
+    )
+    .addOption(listOption("--ip-image <file>", "a picture that it looks at; may be repeated"))
+    .addOption(numberOption("--ip-scale <x>", "how much of it (default: 1)"))
+    .option("--ip-encoder <path>", "its image encoder (default: image_encoder beside it)")
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
     .option("--json", "print one JSON object and nothing else")

@@ -42,28 +42,26 @@ export function resolveIpImages(
   return ipAdapters.map((_, i) => lists[i].map((one) => ("image" in one ? one : { image: one })))
 }
 
-/** What the denoiser is fed for the pictures of its IP-Adapters, beside the texts. */
-export interface IpConditioning {
-  readonly conditioning: Conditioning
-  /** What to be led away from: no picture, in the same places. */
-  readonly negative: Conditioning
-}
-
-/** Pictures as the denoiser reads them, a row for each picture that is drawn. */
+/**
+ * Pictures as the denoiser reads them beside the texts, a row for each picture that is drawn; and what to be led away
+ * from, which is no picture in the same places.
+ */
 export async function ipConditioning(
   model: Model,
   images: readonly (readonly IpImage[])[],
   settings: Settings,
-): Promise<IpConditioning> {
+): Promise<{ readonly conditioning: Conditioning; readonly negative: Conditioning }> {
   const rows = pictureCount(settings)
   const conditioning: Record<string, Tensor<"float32">> = {}
   const negative: Record<string, Tensor<"float32">> = {}
   for (const [i, adapter] of model.ipAdapters.entries()) {
     const { tokens, mask } = ipFeeds(i)
     const pictures = images[i].map(({ image }) => image)
-    const [none, ...seen] = await adapter.readTokens([undefined, ...pictures])
-    conditioning[tokens] = repeated(joinRows(seen), rows)
-    negative[tokens] = repeated(joinRows(seen.map(() => none)), rows)
+    // Without guidance, what no picture looks like is not asked.
+    const none = settings.guidanceScale > 1 ? [undefined] : []
+    const seen = await adapter.readTokens([...pictures, ...none])
+    conditioning[tokens] = repeated(joinRows(seen.slice(0, pictures.length)), rows)
+    negative[tokens] = repeated(joinRows(pictures.map(() => seen.at(-1)!)), rows)
     for (const [queries, one] of masksOf(model, adapter, images[i], settings))
       conditioning[mask(queries)] = negative[mask(queries)] = repeated(one, rows)
   }
