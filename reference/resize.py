@@ -1,6 +1,6 @@
 """
-Writes resize.safetensors: random pictures and what Pillow's Lanczos filter makes of them. `<n>.from` and `<n>.to` are uint8
-[height, width, 3]. Widths change first, then heights, as Pillow did before 13, which chooses the faster order.
+Writes resize.safetensors: random pictures and what Pillow's filters make of them. `<n>.from`, `<n>.to` (Lanczos) and `<n>.cubic` are
+uint8 [height, width, 3]. Widths change first, then heights, as Pillow did before 13, which chooses the faster order.
 """
 
 import numpy as np
@@ -20,6 +20,7 @@ for n, (before, after) in enumerate(SIZES):
     # Noise of the full range rings beyond 0 and 255, which the filter must cut off.
     picture = random.choice([0, 255, 128, 17], size=(height, width, 3)).astype(np.uint8)
     tensors[f"{n}.from"] = torch.from_numpy(picture)
-    across = Image.fromarray(picture).resize((after[0], height), Image.Resampling.LANCZOS)
-    tensors[f"{n}.to"] = torch.from_numpy(np.asarray(across.resize(after, Image.Resampling.LANCZOS)).copy())
+    for name, filter in (("to", Image.Resampling.LANCZOS), ("cubic", Image.Resampling.BICUBIC)):
+        across = Image.fromarray(picture).resize((after[0], height), filter)
+        tensors[f"{n}.{name}"] = torch.from_numpy(np.asarray(across.resize(after, filter)).copy())
 write_tensors(GOLDEN / "resize.safetensors", tensors)

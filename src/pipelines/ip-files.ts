@@ -52,6 +52,8 @@ async function fetched(given: IpAdapter, repo: string, inside: string): Promise<
     const folder = names.has(inside) ? dirOf(inside) : inside
     const below = (name: string) => (folder === "" ? name : `${folder}/${name}`)
     const beside = [...names].filter((name) => dirOf(name) === folder)
+    if (beside.length === 0)
+      throw new UsageError(`${repo} has no ${inside}; give the place of an IP-Adapter in it.`)
     file = names.has(inside) ? inside : below(adapterAmong(beside.map(lastPart), path))
     encoder = imageEncoder ?? below(ENCODER)
     if (here) return [file]

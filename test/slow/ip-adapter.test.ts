@@ -87,3 +87,18 @@ describe("IP-Adapters against diffusers", () => {
     await Promise.all([model.close(), base.close()])
   })
 })
+
+test("an IP-Adapter in half precision agrees with float32", async () => {
+  const one = cases.find(({ name }) => name === "masks")!
+  const base = await load(join(goldenFolder, one.model, "model"), {
+    device: "cpu",
+    threads: 1,
+    precision: "fp16",
+  })
+  const [{ path, scale }] = one.adapters
+  const model = await base.with(ipAdapter(placeOf(path), { scale }))
+  const { latents } = await textToImage(model, { ...optionsOf(one), seed: 41 })
+  await Promise.all([model.close(), base.close()])
+  const golden = goldenTensors("ip-adapter/case-masks.safetensors")
+  expect(relativeDifference(latents, golden["latents.41"])).toBeLessThan(0.05)
+})
