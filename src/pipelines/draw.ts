@@ -11,14 +11,14 @@ import { denoise, openDenoiser } from "./denoise.ts"
 import type { Image } from "./image.ts"
 import { image } from "./image.ts"
 import type { IpImages } from "./ip-images.ts"
-import { ipConditioning, resolveIpImages } from "./ip-images.ts"
+import { encodeIpImages, resolveIpImages } from "./ip-images.ts"
 import { loraWarnings } from "./lora.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import { chunkCount, encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
 import { joinRows, repeatedRow } from "./rows.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
-import { pictureText, resolveSettings } from "./settings.ts"
+import { pictureCount, pictureText, resolveSettings } from "./settings.ts"
 
 /** How the pictures come out, and how to follow and stop the work: what all verbs that draw take. */
 export interface DrawOptions extends PictureOptions {
@@ -103,7 +103,9 @@ export async function draw(
 
   const random = randomSource(settings)
   const encodeStart = performance.now()
-  const seen = await ipConditioning(model, ipImages, settings)
+  const { width, height } = settings
+  const count = pictureCount(settings)
+  const seen = await encodeIpImages(model, ipImages, { width, height, count, guided })
   signal?.throwIfAborted()
   const beginning = await begin({ settings, scheduler, random })
   timings.encode += performance.now() - encodeStart

@@ -40,6 +40,6 @@ export function ipFeeds(place: number): IpFeeds {
 /** The error of a model that is to look at pictures, and has none. */
 export function withoutPictures(path: string): UsageError {
   return new UsageError(
-    `The IP-Adapter ${path} has no picture to look at; give one as ipImages, or use the model without it.`,
+    `The IP-Adapter ${path} has no picture to look at; give one as ipImages (for denoise, what encodeIpImages makes of it), or use the model without it.`,
   )
 }

@@ -6,8 +6,6 @@ import { ipFeeds, withoutPictures } from "./ip-feeds.ts"
 import { maskForQueries, maskTensor } from "./masks.ts"
 import type { Conditioning, LoadedIpAdapter, Model } from "./model.ts"
 import { joinRows } from "./rows.ts"
-import type { Settings } from "./settings.ts"
-import { pictureCount } from "./settings.ts"
 
 /** A picture that an IP-Adapter looks at. */
 export interface IpImage {
@@ -42,36 +40,47 @@ export function resolveIpImages(
   return ipAdapters.map((_, i) => lists[i].map((one) => ("image" in one ? one : { image: one })))
 }
 
+/** What is drawn after pictures. */
+export interface IpDrawing {
+  /** In pixels. */
+  readonly width: number
+  readonly height: number
+  /** Pictures that are drawn together. */
+  readonly count: number
+  /** Whether there is anything to be led away from. */
+  readonly guided: boolean
+}
+
 /**
  * Pictures as the denoiser reads them beside the texts, a row for each picture that is drawn; and what to be led away
- * from, which is no picture in the same places.
+ * from, where it is guided, which is no picture in the same places.
+ * Throws a UsageError where an adapter has no picture, or pictures have no adapter.
  */
-export async function ipConditioning(
+export async function encodeIpImages(
   model: Model,
-  images: readonly (readonly IpImage[])[],
-  settings: Settings,
-): Promise<{ readonly conditioning: Conditioning; readonly negative: Conditioning }> {
-  const rows = pictureCount(settings)
+  ipImages: IpImages,
+  drawing: IpDrawing,
+): Promise<{ readonly conditioning: Conditioning; readonly negative?: Conditioning }> {
+  const images = resolveIpImages(model, ipImages)
+  const { count, guided } = drawing
   const conditioning: Record<string, Tensor<"float32">> = {}
   const negative: Record<string, Tensor<"float32">> = {}
   for (const [i, adapter] of model.ipAdapters.entries()) {
     const { tokens, mask } = ipFeeds(i)
     const pictures = images[i].map(({ image }) => image)
-    // Without guidance, what no picture looks like is not asked.
-    const none = settings.guidanceScale > 1 ? [undefined] : []
-    const seen = await adapter.readTokens([...pictures, ...none])
-    conditioning[tokens] = repeated(joinRows(seen.slice(0, pictures.length)), rows)
-    negative[tokens] = repeated(joinRows(pictures.map(() => seen.at(-1)!)), rows)
-    for (const [queries, one] of masksOf(model, adapter, images[i], settings))
-      conditioning[mask(queries)] = negative[mask(queries)] = repeated(one, rows)
+    const seen = await adapter.readTokens([...pictures, ...(guided ? [undefined] : [])])
+    conditioning[tokens] = repeated(joinRows(seen.slice(0, pictures.length)), count)
+    negative[tokens] = repeated(joinRows(pictures.map(() => seen.at(-1)!)), count)
+    for (const [queries, one] of masksOf(model, adapter, images[i], drawing))
+      conditioning[mask(queries)] = negative[mask(queries)] = repeated(one, count)
   }
-  return { conditioning, negative }
+  return { conditioning, ...(guided && { negative }) }
 }
 
-/** [N, ...] -> [rows, N, ...] */
-function repeated(t: Tensor<"float32">, rows: number): Tensor<"float32"> {
+/** [N, ...] -> [count, N, ...] */
+function repeated(t: Tensor<"float32">, count: number): Tensor<"float32"> {
   const one = float32([1, ...t.shape], t.data)
-  return joinRows(new Array<Tensor<"float32">>(rows).fill(one))
+  return joinRows(new Array<Tensor<"float32">>(count).fill(one))
 }
 
 /** Masks [N, queries] for each number of queries that the U-Net's attentions to the text have; none where none is given. */
@@ -79,7 +88,7 @@ function masksOf(
   { latentPixels }: Model,
   { attentions }: LoadedIpAdapter,
   images: readonly IpImage[],
-  { width, height }: Settings,
+  { width, height }: IpDrawing,
 ): ReadonlyMap<number, Tensor<"float32">> {
   if (images.every(({ mask }) => mask === undefined)) return new Map()
   const white = float32([1, 1, height, width], new Float32Array(height * width).fill(1))

@@ -5,11 +5,17 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
 import { FormatError, LimnError, UsageError } from "../../src/ground/errors.ts"
 import { pixels } from "../../src/ground/image.ts"
+import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
+import { float32 } from "../../src/ground/tensor.ts"
+import { denoise } from "../../src/pipelines/denoise.ts"
 import { ipAdapter } from "../../src/pipelines/ip-adapter.ts"
 import type { IpImages } from "../../src/pipelines/ip-images.ts"
+import { encodeIpImages } from "../../src/pipelines/ip-images.ts"
 import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
+import { encodePrompt } from "../../src/pipelines/prompts.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
+import { schedulerFromConfig } from "../../src/schedulers/scheduler.ts"
 import { goldenFolder, goldenTensors } from "./golden.ts"
 import { commit, hubFixture, namesBelow } from "./hub-fixture.ts"
 import { filesIn } from "./hub-server.ts"
@@ -138,6 +144,42 @@ describe("what IP-Adapters look at", () => {
     await one.close()
     expect((await draw(none, [grey])).images[0].pixels).toEqual(plain.images[0].pixels)
     await none.close()
+  })
+
+  it("is encoded for walks of the caller's own", async () => {
+    const one = await model.with(first)
+    const { latents, settings } = await textToImage(one, {
+      prompt: "a cat",
+      steps: 2,
+      seed: 3,
+      guidanceScale: 4,
+      ipImages: [grey],
+    })
+    const walk = async (seen: Partial<Awaited<ReturnType<typeof encodeIpImages>>>) => {
+      const scheduler = schedulerFromConfig(settings.scheduler)
+      scheduler.setTimesteps(2)
+      const random = cpuGenerator(3)
+      const [text, none] = [await encodePrompt(one, "a cat"), await encodePrompt(one, "")]
+      const start = random.randn(latents.shape)
+      const steps = denoise(one, {
+        latents: float32(
+          latents.shape,
+          start.data.map((v) => v * scheduler.initNoiseSigma),
+        ),
+        conditioning: { ...text, ...seen.conditioning },
+        negative: { ...none, ...seen.negative },
+        guidanceScale: 4,
+        scheduler,
+        random,
+      })
+      let last = start
+      for await (const step of steps) last = step.latents
+      return last
+    }
+    const drawing = { width: 64, height: 64, count: 1, guided: true }
+    expect(await walk(await encodeIpImages(one, [grey], drawing))).toEqual(latents)
+    await expect(walk({})).rejects.toThrow(/has no picture to look at; give one as ipImages \(for denoise/)
+    await one.close()
   })
 
   it("counts everywhere without a mask, and nowhere with a black one", async () => {
