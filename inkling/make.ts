@@ -16,6 +16,7 @@ const partsOf = {
   autoencoder: ["vae"],
   towers: ["text_encoder", "scorer"],
   denoiser: ["unet"],
+  controlnet: ["controlnet"],
 } as const
 
 const stop = new AbortController()
@@ -26,7 +27,8 @@ if (!existsSync("cache/inkling/things/meta.json"))
   script("make-dataset", "--out=cache/inkling/things", "--count=60000", "--seed=2", "--mixture=things")
 if (!existsSync(join(model, "tokenizer", "vocab.json"))) script("make-vocabulary")
 
-for (const recipe of readdirSync(recipes).sort()) {
+const number = (recipe: string) => Number.parseInt(recipe, 10)
+for (const recipe of readdirSync(recipes).sort((a, b) => number(a) - number(b))) {
   const path = join(recipes, recipe)
   console.log(path)
   const { output } = await train(path, {

@@ -9,7 +9,7 @@ import json
 from unittest.mock import patch
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from common import GOLDEN
@@ -38,6 +38,20 @@ UNETS = (
     dict(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=8, attention_head_dim=2, cross_attention_dim=12,
          encoder_hid_dim=20, addition_embed_type="text", addition_embed_type_num_heads=5,
          down_block_types=(ATTN_DOWN, ATTN_DOWN), up_block_types=(ATTN_UP, ATTN_UP)),
+)
+
+CONTROL_NETS = (
+    # Every per-block list differs from block to block, but for the layers, which are as many everywhere.
+    dict(block_out_channels=(8, 16, 24), layers_per_block=2, norm_num_groups=4, attention_head_dim=(2, 4, 3), cross_attention_dim=10,
+         transformer_layers_per_block=(1, 1, 2), only_cross_attention=(True, False, True), in_channels=5,
+         down_block_types=(DOWN, ATTN_DOWN, ATTN_DOWN), conditioning_embedding_out_channels=(4, 6, 7)),
+    # Kolors'.
+    dict(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=8, attention_head_dim=2, cross_attention_dim=12,
+         use_linear_projection=True, encoder_hid_dim=20, encoder_hid_dim_type="text_proj", addition_embed_type="text_time",
+         addition_time_embed_dim=4, projection_class_embeddings_input_dim=34, down_block_types=(DOWN, ATTN_DOWN)),
+    # SDXL's smallest.
+    dict(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=8, mid_block_type="UNetMidBlock2D", cross_attention_dim=12,
+         down_block_types=(DOWN, DOWN), conditioning_embedding_out_channels=(4, 6)),
 )
 
 AUTOENCODERS = (
@@ -107,6 +121,7 @@ def clip(model_class, config):
 if __name__ == "__main__":
     models = [
         *(described("UNet2DConditionModel", lambda: UNet2DConditionModel(**config)) for config in UNETS),
+        *(described("ControlNetModel", lambda: ControlNetModel(**config)) for config in CONTROL_NETS),
         *(described("AutoencoderKL", lambda: AutoencoderKL(**config)) for config in AUTOENCODERS),
         *(described("AutoencoderTiny", lambda: AutoencoderTiny(**config)) for config in TINY_AUTOENCODERS),
         *(clip(model_class, config) for model_class, config in CLIPS),

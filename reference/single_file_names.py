@@ -2,13 +2,14 @@
 What checkpoints in one file call their tensors, and what diffusers and transformers call them.
 
 test/golden/keys/ldm_sd14.txt.gz   Stable Diffusion 1.4's U-Net and autoencoder
+test/golden/keys/ldm_controlnet.txt.gz   a ControlNet for it
 test/golden/keys/sgm_sdxl.txt.gz   SDXL, whole
-  a row: name in the file, name in diffusers with its part ("unet.", "vae.", "text_encoder.", "text_encoder_2."), shape in
+  a row: name in the file, name in diffusers with its part ("unet.", "vae.", "controlnet.", "text_encoder.", "text_encoder_2."), shape in
   the file, and how the one lies in the other: "" as it is, "i/n" as the i-th of n blocks of rows, "T" transposed
 
 diffusers' own converters say which is which: each tensor goes through them with numbers of its own. Names of SDXL's U-Net
 are listed block by block as the constructor of generative-models' `UNetModel` makes them, those of its second text
-encoder as OpenCLIP's `TextTransformer` does; all that diffusers' classes have must come out of them. Needs
+encoder as OpenCLIP's `TextTransformer` does, those that a ControlNet adds to a U-Net as its authors' `ControlNet` does; all that diffusers' classes have must come out of them. Needs
 `../shared/keys` beside the repository.
 """
 
@@ -16,7 +17,8 @@ import gzip
 import json
 
 import torch
-from diffusers.loaders.single_file_utils import (convert_ldm_clip_checkpoint, convert_ldm_unet_checkpoint,
+from diffusers import ControlNetModel
+from diffusers.loaders.single_file_utils import (convert_controlnet_checkpoint, convert_ldm_clip_checkpoint, convert_ldm_unet_checkpoint,
                                                  convert_ldm_vae_checkpoint, convert_open_clip_checkpoint)
 
 from common import GOLDEN
@@ -132,6 +134,18 @@ def second_text_rows():
     return rows
 
 
+def controlnet_rows():
+    """Of the U-Net all but the way up, and what `ControlNet(hint_channels=3, model_channels=320)` has beside it."""
+    with torch.device("meta"):
+        shapes = {name: list(value.shape) for name, value in ControlNetModel(cross_attention_dim=768).state_dict().items()}
+    unet = [name.removeprefix("model.diffusion_model.") for name in listed("ldm_sd14") if name.startswith("model.diffusion_model.")]
+    names = [name for name in unet if not name.startswith(("output_blocks.", "out."))]
+    names += both(*(f"zero_convs.{i}.0" for i in range(12)), *(f"input_hint_block.{i}" for i in range(0, 16, 2)), "middle_block_out.0")
+    ours = converted("controlnet", lambda tensors: convert_controlnet_checkpoint(tensors, SD1), [f"control_model.{name}" for name in names])
+    assert sorted(ours.values()) == sorted(f"controlnet.{name}" for name in shapes)
+    return [(name, one, shapes[one.removeprefix("controlnet.")], "") for name, one in ours.items()]
+
+
 def write(name, rows):
     path = GOLDEN / "keys" / f"{name}.txt.gz"
     text = "".join(f"{theirs}\t{ours}\t{json.dumps(shape)}\t{how}\n" for theirs, ours, shape, how in rows)
@@ -144,6 +158,8 @@ def main():
     autoencoder = converted("vae", lambda tensors: convert_ldm_vae_checkpoint(tensors, VAE), sd14)
     ours = converted("unet", lambda tensors: convert_ldm_unet_checkpoint(tensors, SD1), sd14) | autoencoder
     write("ldm_sd14", [(name, ours[name], shape, "") for name, shape in sd14.items()])
+
+    write("ldm_controlnet", controlnet_rows())
 
     shapes = listed("sdxl_unet")
     unet = converted("unet", lambda tensors: convert_ldm_unet_checkpoint(tensors, SDXL),

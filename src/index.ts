@@ -24,6 +24,8 @@ export type { Value } from "./graph/value.ts"
 export type { StoredWeight, Weights } from "./graph/weights.ts"
 export { inputWeights, storedWeights } from "./graph/weights.ts"
 // Numbers
+export type { CannyOptions } from "./ground/canny.ts"
+export { cannyEdges } from "./ground/canny.ts"
 export type { DType } from "./ground/dtype.ts"
 export { FormatError, LimnError, UsageError } from "./ground/errors.ts"
 export type { Pixels } from "./ground/image.ts"
@@ -40,6 +42,8 @@ export { float32, int64, tensor, toFloat32 } from "./ground/tensor.ts"
 export type { IpScale } from "./models/ip-scale.ts"
 export type { TileOptions } from "./pipelines/autoencoder.ts"
 export { decodeLatents } from "./pipelines/autoencoder.ts"
+export { controlNet } from "./pipelines/controlnet.ts"
+export type { Control, WalkControl } from "./pipelines/controls.ts"
 export type { ModelDefaults } from "./pipelines/defaults.ts"
 // Pipelines
 export type { DenoiseOptions, DenoiseStep } from "./pipelines/denoise.ts"
@@ -61,7 +65,9 @@ export { lora } from "./pipelines/lora.ts"
 export type {
   Addition,
   Conditioning,
+  ControlNet,
   IpAdapter,
+  LoadedControlNet,
   LoadedIpAdapter,
   LoadedLora,
   Lora,
@@ -74,7 +80,7 @@ export type { PromptSyntax } from "./pipelines/prompt-syntax.ts"
 export { parseWeights } from "./pipelines/prompt-syntax.ts"
 export type { ReadingOptions } from "./pipelines/prompts.ts"
 export { encodePrompt } from "./pipelines/prompts.ts"
-export type { PictureOptions, Settings } from "./pipelines/settings.ts"
+export type { ControlSettings, PictureOptions, Settings } from "./pipelines/settings.ts"
 export type { TextToImageOptions } from "./pipelines/text-to-image.ts"
 export { textToImage } from "./pipelines/text-to-image.ts"
 export type { TextualInversionOptions } from "./pipelines/textual-inversion.ts"
@@ -85,6 +91,8 @@ export { openSession } from "./runtime/session.ts"
 // Schedulers and tokenizers
 export type { CustomWalk, Scheduler, StepOptions, StepResult } from "./schedulers/scheduler.ts"
 export { schedulerFromConfig, schedulerNames } from "./schedulers/scheduler.ts"
+export type { ChatGlmRow, ChatGlmTokenizer, ChatGlmTokenizerFiles } from "./tokenizers/chatglm.ts"
+export { chatGlmTokenizerFrom } from "./tokenizers/chatglm.ts"
 export type { Tokenizer, TokenRow } from "./tokenizers/clip-bpe.ts"
 export { clipTokenizer } from "./tokenizers/clip-bpe.ts"
 // Training

@@ -3,10 +3,12 @@ import { cachedRepo, readBytes } from "#platform"
 import { readPngText } from "../formats/png-text.ts"
 import { UsageError } from "../ground/errors.ts"
 import { numberWhereExact } from "../ground/random/seed.ts"
+import { controlNetName } from "../pipelines/controlnet.ts"
 import { loraName } from "../pipelines/lora.ts"
 import { readPictureSettings } from "../pipelines/picture-settings.ts"
 import type { Settings } from "../pipelines/settings.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
+import type { ControlOptions } from "./controls.ts"
 import { type DrawingOptions, drawOrders, inkling, pictureOptions } from "./drawing.ts"
 import { ipScaleAgain } from "./ip-adapter.ts"
 
@@ -18,6 +20,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     decoder,
     options: made,
     loras,
+    controls,
     ipAdapters,
     embeddings,
     picture,
@@ -39,8 +42,19 @@ export async function again(path: string, options: DrawingOptions): Promise<void
   const order = { ...made, ...pictureOptions(options), prompt: [made.prompt].flat()[0], seed, picture }
   const place = options.model ?? (await placeOf(model, path))
   const lora = withScales(options.lora ?? [], loras ?? [], path)
+  const control = withControls(options, controls ?? [], path)
   const ipScale = ipScaleAgain(options, ipAdapters ?? [], path)
-  await drawOrders([order], { ...options, strength, model: place, lora, ipScale })
+  const { width, height } = order
+  await drawOrders([order], {
+    ...options,
+    width,
+    height,
+    strength,
+    model: place,
+    lora,
+    ...control,
+    ipScale,
+  })
 }
 
 /** The LoRAs given, at the scales that a picture's file names where none is given; those that it names must be there. */
@@ -58,6 +72,29 @@ function withScales(
     path: one.path,
     scale: one.scale ?? named.find(({ name }) => loraName(one.path) === name)?.scale,
   }))
+}
+
+/**
+ * How ControlNets are followed, as a picture's file says where the options do not; those that it names must be there, in
+ * their order.
+ */
+function withControls(
+  options: DrawingOptions,
+  named: NonNullable<Settings["controls"]>,
+  path: string,
+): ControlOptions {
+  const { control = [], controlScale, controlStart, controlEnd } = options
+  for (const [i, { name }] of named.entries())
+    if (control[i] === undefined || controlNetName(control[i]) !== name)
+      throw new UsageError(
+        `${path} was drawn with the ControlNet ${JSON.stringify(name)}; say where that is with --control, and what it followed with --control-image.`,
+      )
+  if (named.length === 0 || control.length > named.length) return {}
+  return {
+    controlScale: controlScale ?? named.map(({ scale }) => scale),
+    controlStart: controlStart ?? named.map(({ start }) => start),
+    controlEnd: controlEnd ?? named.map(({ end }) => end),
+  }
 }
 
 /**

@@ -2,6 +2,8 @@ import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 import { makeFolder, peakMemoryBytes } from "#platform"
 import { UsageError } from "../ground/errors.ts"
+import type { Pixels } from "../ground/image.ts"
+import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
 import type { HubOptions } from "../pipelines/hub-model.ts"
@@ -12,8 +14,11 @@ import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { linearPreview } from "../pipelines/preview.ts"
+import { learntWords, readsWeights } from "../pipelines/text-encoder.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
+import type { ControlOptions } from "./controls.ts"
+import { readControls } from "./controls.ts"
 import { fetchingState } from "./fetching.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
@@ -25,7 +30,7 @@ import { liveText, previewKind, previewText } from "./preview.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
-export interface DrawingOptions extends IpOptions {
+export interface DrawingOptions extends ControlOptions, IpOptions {
   readonly model?: string
   /** Of a model on the Hub: a branch, a tag or a commit. */
   readonly revision?: string
@@ -35,6 +40,8 @@ export interface DrawingOptions extends IpOptions {
   readonly out?: string
   readonly negative?: string
   readonly seed?: bigint
+  /** Whose random numbers a seed gives. */
+  readonly noise?: "cpu" | "cuda"
   readonly steps?: number
   readonly guidance?: number
   readonly width?: number
@@ -87,7 +94,9 @@ export async function drawOrders(
 ): Promise<void> {
   const { decoder, device, precision, revision, json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
-  const verb = await verbOf(options)
+  const over = options.image === undefined ? undefined : await readPicture(options.image)
+  const verb = await verbOf(options, over)
+  const controlsFor = await readControls(options, over)
   const ipImages = await readIpImages(options)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
@@ -118,16 +127,21 @@ export async function drawOrders(
     for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
     const additions = [
       ...(options.lora ?? []).map(({ path, scale }) => lora(path, { scale })),
+      ...(options.control ?? []).map((path) => controlNet(path, fetching)),
       ...ipAdditions(options, fetching),
     ]
     if (additions.length > 0) model = await model.with(...additions)
+    const controls = controlsFor(model)
     if (!json && !quiet) {
       progress.clear()
       hintAtWords(model, orders)
     }
+    const plain = readsWeights(model.textEncoders) ? {} : { promptSyntax: "plain" as const }
     for (const { picture = 0, ...order } of orders) {
       const { images, settings, timings, warnings } = await verb(model, {
         ...order,
+        ...plain,
+        controls,
         ipImages,
         signal: stop.signal,
         onStep: follow(model),
@@ -151,33 +165,30 @@ export async function drawOrders(
 }
 
 /** What the options ask of the model: to draw from the text alone, over a picture, or into one. */
-async function verbOf({ image, mask, strength }: DrawingOptions) {
+async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefined) {
   if (image === undefined) {
     for (const [name, value] of Object.entries({ mask, strength }))
       if (value !== undefined)
         throw new UsageError(`--${name} says how to draw over a picture; give that with --image.`)
     return (model: Model, options: DrawOptions) => textToImage(model, options)
   }
-  const picture = await readPicture(image)
   if (mask === undefined)
-    return (model: Model, options: DrawOptions) =>
-      imageToImage(model, { ...options, image: picture, strength })
+    return (model: Model, options: DrawOptions) => imageToImage(model, { ...options, image, strength })
   const where = await readPicture(mask)
-  return (model: Model, options: DrawOptions) =>
-    inpaint(model, { ...options, image: picture, mask: where, strength })
+  return (model: Model, options: DrawOptions) => inpaint(model, { ...options, image, mask: where, strength })
 }
 
 /** The options of a picture that the command line gives. */
 export function pictureOptions(options: DrawingOptions): Omit<DrawOptions, "prompt"> {
-  const { negative, steps, guidance, width, height, scheduler } = options
-  const given = { negativePrompt: negative, steps, guidanceScale: guidance, width, height, scheduler }
+  const { negative, noise, steps, guidance, width, height, scheduler } = options
+  const given = { negativePrompt: negative, noise, steps, guidanceScale: guidance, width, height, scheduler }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 }
 
 /** Says which learnt words no prompt has: their files, not the user, may have named them. */
 function hintAtWords({ textEncoders }: Model, orders: readonly Order[]): void {
   const texts = orders.flatMap(({ prompt, negativePrompt = "" }) => [prompt, negativePrompt].flat())
-  for (const { word } of textEncoders[0].learnt)
+  for (const word of learntWords(textEncoders))
     if (!texts.some((text) => text.toLowerCase().includes(word.toLowerCase())))
       process.stderr.write(`limn: No prompt has the learnt word ${word}.\n`)
 }

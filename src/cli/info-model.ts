@@ -1,10 +1,11 @@
 import { existsSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { bytesPerElement } from "../ground/dtype.ts"
-import { FormatError, messageOf } from "../ground/errors.ts"
+import { messageOf } from "../ground/errors.ts"
 import { sizeOf } from "../ground/shape.ts"
 import { openComponent } from "../pipelines/component.ts"
-import { readJson } from "../pipelines/files.ts"
+import { holdsModel, isKolors } from "../pipelines/family.ts"
+import { readJsonObject } from "../pipelines/files.ts"
 import type { Description } from "./description.ts"
 import { formatBytes, formatCount, formatTable } from "./format.ts"
 
@@ -21,10 +22,14 @@ interface Part {
 
 /** A model's folder, or that of one of its parts: what each part is and how large. No weight is read. */
 export async function describeModel(folder: string): Promise<Description> {
-  const whole = existsSync(join(folder, "model_index.json"))
-  const index = await readObject(join(folder, whole ? "model_index.json" : "config.json"))
-  const name = classNameOf(index)
-  const parts = whole ? await partsOf(folder, index) : [await weightsOf(folder, "", name)]
+  const whole = await holdsModel(folder)
+  const path = join(folder, whole ? "model_index.json" : "config.json")
+  const index = existsSync(path) ? await readJsonObject(path) : {}
+  // Its first publishers gave it the index of an SDXL, and it is known without one.
+  const bare = whole && (await isKolors(folder)) && !classNameOf(index).startsWith("Kolors")
+  const name = bare ? "Kolors" : classNameOf(index)
+  const listed = bare ? await bareParts(folder) : listedParts(index)
+  const parts = whole ? await partsOf(folder, listed) : [await weightsOf(folder, "", name)]
   const total = (key: "parameters" | "bytes") => parts.reduce((sum, part) => sum + (part[key] ?? 0), 0)
   const rows = parts.map(rowOf)
   if (parts.length > 1)
@@ -48,10 +53,29 @@ export async function describeModel(folder: string): Promise<Description> {
 }
 
 /** The index lists each part as [library, class]; [null, null] where the model goes without it. */
-function partsOf(folder: string, index: Readonly<Record<string, unknown>>): Promise<Part[]> {
-  const listed = Object.entries(index).flatMap(([name, value]) =>
+function listedParts(index: Readonly<Record<string, unknown>>): Part[] {
+  return Object.entries(index).flatMap(([name, value]) =>
     Array.isArray(value) && typeof value[1] === "string" ? [{ name, className: value[1] }] : [],
   )
+}
+
+/** The parts that say themselves what they are. */
+function bareParts(folder: string): Promise<Part[]> {
+  const files = {
+    text_encoder: "config.json",
+    unet: "config.json",
+    vae: "config.json",
+    scheduler: "scheduler_config.json",
+  }
+  return Promise.all(
+    Object.entries(files).map(async ([name, file]) => {
+      const path = join(folder, name, file)
+      return { name, className: existsSync(path) ? classNameOf(await readJsonObject(path)) : "unknown" }
+    }),
+  )
+}
+
+function partsOf(folder: string, listed: readonly Part[]): Promise<Part[]> {
   return Promise.all(
     listed.map(async ({ name, className }) => {
       const path = join(folder, name)
@@ -82,13 +106,6 @@ function rowOf({ name, className, parameters, dtypes, bytes, problem }: Part): s
   if (problem !== undefined) return [name, className, "?", "", "?"]
   if (parameters === undefined || bytes === undefined) return [name, className, "", "", ""]
   return [name, className, formatCount(parameters), dtypes?.join(", ") ?? "", formatBytes(bytes)]
-}
-
-async function readObject(path: string): Promise<Readonly<Record<string, unknown>>> {
-  const json = await readJson(path)
-  if (typeof json !== "object" || json === null || Array.isArray(json))
-    throw new FormatError(`${path} is not a JSON object; fetch it again.`)
-  return json as Readonly<Record<string, unknown>>
 }
 
 function classNameOf(json: Readonly<Record<string, unknown>>): string {

@@ -1,6 +1,7 @@
 import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { UsageError } from "../ground/errors.ts"
+import { holdsModel } from "../pipelines/family.ts"
 import { namesSingleFile } from "../pipelines/single-file.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { Description } from "./description.ts"
@@ -26,8 +27,7 @@ async function describe(path: string): Promise<Description> {
       `There is nothing at ${path}; give the path of a model's folder, a checkpoint or a picture.`,
     )
   if (stats.isDirectory()) {
-    if (["model_index.json", "config.json"].some((name) => existsSync(join(path, name))))
-      return describeModel(path)
+    if ((await holdsModel(path)) || existsSync(join(path, "config.json"))) return describeModel(path)
     throw new UsageError(
       `${path} has neither model_index.json nor config.json; give the folder of a model or of one of its parts.`,
     )

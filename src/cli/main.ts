@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { Command, CommanderError, Option } from "commander"
 import { LimnError, messageOf, UsageError } from "../ground/errors.ts"
-import { choiceOption, listOption, loraOption, numberOption, seedOption } from "./options.ts"
+import { choiceOption, listOption, loraOption, numberOption, numbersOption, seedOption } from "./options.ts"
 
 // Commands are imported when they run: the help shows at once.
 
@@ -15,6 +15,8 @@ Examples:
   limn "a paper boat" --model CompVis/stable-diffusion-v1-4
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
+  limn "a house in snow" --model ~/sd-v1-5 --control-image canny:house.jpg \\
+    --control lllyasviel/sd-controlnet-canny
   limn "a cat, in a garden" --model ~/sd-v1-5 --ip-image my-cat.jpg \\
     --ip-adapter h94/IP-Adapter/models/ip-adapter_sd15.safetensors
   limn again red-heart-7.png --steps 40
@@ -94,6 +96,9 @@ function withDrawingOptions(command: Command): Command {
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))
+    .addOption(
+      choiceOption("--noise <name>", ["cpu", "cuda"], "the seed's numbers as PyTorch draws them on "),
+    )
     .addOption(numberOption("--steps <n>", "steps from noise to picture (default: the model's)"))
     .addOption(numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's)"))
     .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
@@ -105,6 +110,13 @@ function withDrawingOptions(command: Command): Command {
     .addOption(
       loraOption("--lora <file[:scale]>", "a LoRA, and how much of it (default: 1); may be repeated"),
     )
+    .addOption(listOption("--control <path>", "a ControlNet: a folder, a file, or org/name; may be repeated"))
+    .addOption(
+      listOption("--control-image <file>", "what it follows, or canny:<file> for the edges of a picture"),
+    )
+    .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1)"))
+    .addOption(numbersOption("--control-start <x>", "from which share of the steps on (default: 0)"))
+    .addOption(numbersOption("--control-end <x>", "up to which share of the steps (default: 1)"))
     .option(
       "--ip-adapter <path>",
       "an IP-Adapter, to draw after pictures: a file, a folder, or org/name/file",

@@ -5,11 +5,22 @@ import type { GivenLora } from "./drawing.ts"
 
 /** An option whose value is a number. Which numbers make sense is for the command to say. */
 export function numberOption(flags: string, description: string): Option {
-  return parsed(flags, description, (text, flag) => {
-    const value = Number(text)
-    if (text.trim() === "" || Number.isNaN(value)) throw wrong(flag, text, "give a number")
-    return value
-  })
+  return parsed(flags, description, numberOf)
+}
+
+/** An option that may be given several times: a list of numbers. */
+export function numbersOption(flags: string, description: string): Option {
+  const option = new Option(flags, description)
+  return option.argParser((text, before: readonly number[] = []) => [
+    ...before,
+    numberOf(text, option.long ?? flags),
+  ])
+}
+
+function numberOf(text: string, flag: string): number {
+  const value = Number(text)
+  if (text.trim() === "" || Number.isNaN(value)) throw wrong(flag, text, "give a number")
+  return value
 }
 
 /** An option whose value is a seed, as a bigint. */
@@ -20,9 +31,9 @@ export function seedOption(flags: string, description: string): Option {
   })
 }
 
-/** An option whose value is one of some words, the first by default. */
-export function choiceOption(flags: string, words: readonly string[]): Option {
-  return parsed(flags, `${words.join(", ")} (default: ${words[0]})`, (text, flag) => {
+/** An option whose value is one of some words, the first by default; `what` says of what. */
+export function choiceOption(flags: string, words: readonly string[], what = ""): Option {
+  return parsed(flags, `${what}${words.join(", ")} (default: ${words[0]})`, (text, flag) => {
     if (!words.includes(text)) throw wrong(flag, text, `choose one of ${words.join(", ")}`)
     return text
   })

@@ -109,27 +109,37 @@ export function encodeSafetensors(
   entries.sort(
     ([a, { dtype: p }], [b, { dtype: q }]) => dtypes.indexOf(p) - dtypes.indexOf(q) || compareNames(a, b),
   )
-  const members: string[] = []
-  const described = Object.entries(metadata).sort(([a], [b]) => compareNames(a, b))
-  if (described.length > 0)
-    members.push(`"${METADATA}":{${described.map(([key, value]) => jsonMember(key, value)).join(",")}}`)
-
-  const chunks: Uint8Array[] = []
-  let end = 0
-  for (const [name, { dtype, shape, data }] of entries) {
-    if (name === METADATA)
-      throw new LimnError(`A tensor cannot be named ${METADATA}: the format keeps that name.`)
+  for (const [name, { shape, data }] of entries)
     if (data.length !== sizeOf(shape))
       throw new LimnError(
         `Tensor ${quoted(name)} of shape ${formatShape(shape)} has ${data.length} elements, not ${sizeOf(shape)}.`,
       )
+  // Typed arrays lie in the machine's byte order: little-endian, as the format wants, wherever JavaScript runs.
+  const chunks = entries.map(([, { data }]) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  return [encodeSafetensorsHeader(entries, metadata), ...chunks]
+}
+
+/**
+ * What a safetensors file begins with, for tensors whose bytes follow in this order: for files that are written while
+ * their tensors are made. Throws a LimnError where a name cannot be written.
+ */
+export function encodeSafetensorsHeader(
+  tensors: Iterable<readonly [name: string, Pick<Tensor, "dtype" | "shape">]>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array {
+  const members: string[] = []
+  const described = Object.entries(metadata).sort(([a], [b]) => compareNames(a, b))
+  if (described.length > 0)
+    members.push(`"${METADATA}":{${described.map(([key, value]) => jsonMember(key, value)).join(",")}}`)
+  let end = 0
+  for (const [name, { dtype, shape }] of tensors) {
+    if (name === METADATA)
+      throw new LimnError(`A tensor cannot be named ${METADATA}: the format keeps that name.`)
     const begin = end
-    end += data.byteLength
+    end += sizeOf(shape) * bytesPerElement(dtype)
     members.push(jsonMember(name, { dtype: storedNames[dtype], shape, data_offsets: [begin, end] }))
-    // Typed arrays lie in the machine's byte order: little-endian, as the format wants, wherever JavaScript runs.
-    chunks.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   }
-  return [headerBytes(`{${members.join(",")}}`), ...chunks]
+  return headerBytes(`{${members.join(",")}}`)
 }
 
 interface Extent {

@@ -1,6 +1,6 @@
 import { attentionGradient } from "./gradients/attention.ts"
 import { convolutionGradient } from "./gradients/convolution.ts"
-import { groupNormGradient, layerNormGradient } from "./gradients/normalisation.ts"
+import { groupNormGradient, layerNormGradient, rmsNormGradient } from "./gradients/normalisation.ts"
 import { matmulGradient } from "./gradients/product.ts"
 import { upsampleNearestGradient } from "./gradients/resampling.ts"
 import {
@@ -76,12 +76,14 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
   cast: (g, { inputs: [x] }) => [cast(g, x.dtype)],
 
   matmul: matmulGradient,
+  quantizedMatmul: null, // integers do not learn
   conv2d: convolutionGradient,
   convTranspose2d: null, // only ever made by a gradient; nothing here differentiates twice
   attention: attentionGradient,
 
   groupNorm: groupNormGradient,
   layerNorm: layerNormGradient,
+  rmsNorm: rmsNormGradient,
   softmax: (g, value) => {
     const weighted = mul(g, value)
     return [sub(weighted, mul(value, reduceSum(weighted, [value.shape.length - 1], { keepDims: true })))]

@@ -76,6 +76,19 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
         output,
       })
   },
+  quantizedMatmul: (emit, inputs, output, { inputs: [x, w], attributes: { bits, blockSize } }) => {
+    emit.add("MatMulNBits", inputs, {
+      attributes: {
+        K: BigInt(x.shape[x.shape.length - 1]),
+        N: BigInt(w.shape[0]),
+        bits: BigInt(bits),
+        block_size: BigInt(blockSize),
+        accuracy_level: 4n, // x is rounded to eight bits, block by block, and the sums are of integers
+      },
+      domain: microsoft,
+      output,
+    })
+  },
   conv2d: (emit, inputs, output, { attributes: { stride, padding } }) => {
     emit.add("Conv", inputs, { attributes: convAttributes(stride, padding), output })
   },
@@ -109,6 +122,10 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
   },
   layerNorm: (emit, inputs, output, { attributes: { eps } }) => {
     emit.add("LayerNormalization", inputs, { attributes: { axis: -1n, epsilon: eps }, output })
+  },
+  rmsNorm: (emit, inputs, output, { attributes: { eps } }) => {
+    // ONNX Runtime's own from before ONNX had RMSNormalization, and of its main domain; all providers have it.
+    emit.add("SimplifiedLayerNormalization", inputs, { attributes: { axis: -1n, epsilon: eps }, output })
   },
   softmax: (emit, [x], output) => {
     emit.add("Softmax", [x], { attributes: { axis: -1n }, output })

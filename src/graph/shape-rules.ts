@@ -81,6 +81,18 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
       refuse(op, `${formatType(a)} x ${formatType(b)}: the batch axes differ`)
     return { dtype: a.dtype, shape: [...batch, m, n] }
   },
+  quantizedMatmul: ([x, w, scales], { bits, blockSize }, op) => {
+    checkReal(op, [x, scales])
+    const [out, blocks, bytes] = w.shape
+    const wide = x.shape[x.shape.length - 1]
+    if (w.dtype !== "uint8" || w.shape.length !== 3 || bytes * 8 !== blockSize * bits)
+      refuse(op, `the weight ${formatType(w)} is not in blocks of ${blockSize} integers of ${bits} bits`)
+    if (x.shape.length < 2 || blocks * blockSize !== wide)
+      refuse(op, `${blocks} blocks of ${blockSize} do not take ${formatType(x)}`)
+    if (!sameShape(scales.shape, [out, blocks]))
+      refuse(op, `the scales ${formatType(scales)} are not one for each block of ${formatType(w)}`)
+    return { dtype: x.dtype, shape: [...x.shape.slice(0, -1), out] }
+  },
   conv2d: (inputs, { stride, padding }, op) => {
     const [x, w, bias]: readonly (Value | undefined)[] = inputs
     checkPicture(op, x)
@@ -146,6 +158,11 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
     overLastAxis([x, scale, bias], _, op)
     checkVector(op, scale, x.shape[x.shape.length - 1])
     checkVector(op, bias, x.shape[x.shape.length - 1])
+    return { dtype: x.dtype, shape: x.shape }
+  },
+  rmsNorm: ([x, scale], _, op) => {
+    overLastAxis([x, scale], _, op)
+    checkVector(op, scale, x.shape[x.shape.length - 1])
     return { dtype: x.dtype, shape: x.shape }
   },
   softmax: overLastAxis,

@@ -43,6 +43,8 @@ export interface Attributes {
   cast: { readonly to: DType }
   // Products
   matmul: { readonly transA: boolean; readonly transB: boolean; readonly scale: number }
+  /** x W^T of a weight in blocks of `blockSize` along its rows, each of integers of `bits` with one scale. */
+  quantizedMatmul: { readonly bits: 4 | 8; readonly blockSize: number }
   conv2d: { readonly stride: number; readonly padding: Padding2d }
   convTranspose2d: {
     readonly stride: number
@@ -53,6 +55,7 @@ export interface Attributes {
   // Normalisations
   groupNorm: { readonly groups: number; readonly eps: number }
   layerNorm: { readonly eps: number }
+  rmsNorm: { readonly eps: number }
   softmax: Record<never, never>
   logSoftmax: Record<never, never>
   // Reductions

@@ -1,4 +1,5 @@
 import type { AutoencoderConfig } from "./config/autoencoder.ts"
+import type { ControlNetConfig } from "./config/controlnet.ts"
 import type { UNetConfig } from "./config/unet.ts"
 
 /**
@@ -52,6 +53,22 @@ export function compVisUNetName(
     )
     .replace(/^conv_norm_out\./, "out.0.")
     .replace(/^conv_out\./, "out.2.")
+}
+
+/** The name of a tensor of diffusers' `ControlNetModel` after "control_model.", where there is such a beginning. */
+export function compVisControlNetName(
+  name: string,
+  { layersPerBlock, conditioningWidths }: Pick<ControlNetConfig, "layersPerBlock" | "conditioningWidths">,
+): string {
+  // Convolutions with activations between them.
+  const hint = (layer: number) => `input_hint_block.${2 * layer}.`
+  const own = name
+    .replace(/^controlnet_cond_embedding\.conv_in\./, hint(0))
+    .replace(/^controlnet_cond_embedding\.blocks\.(\d+)\./, (_, layer) => hint(Number(layer) + 1))
+    .replace(/^controlnet_cond_embedding\.conv_out\./, hint(2 * conditioningWidths.length - 1))
+    .replace(/^controlnet_down_blocks\.(\d+)\./, "zero_convs.$1.0.")
+    .replace(/^controlnet_mid_block\./, "middle_block_out.0.")
+  return compVisUNetName(own, { layersPerBlock, upBlockTypes: [] })
 }
 
 /** Layers of the autoencoder's middle attention. */

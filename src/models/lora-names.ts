@@ -52,7 +52,7 @@ function partOf(
   for (const { name: weight, shape } of specs) {
     const layer = weight.replace(/\.weight$/, "")
     // Tables of tokens and places are no layers.
-    if (layer === weight || shape.length < 2 || /_embedding$/.test(layer)) continue
+    if (layer === weight || shape.length < 2 || /_embeddings?$/.test(layer)) continue
     layers.set(layer, shape)
     for (const alias of [layer, ...others(layer)]) aliases.set(underscored(alias), layer)
   }

@@ -28,3 +28,8 @@ export function renameTaesdKey(name: string, half: "encoder" | "decoder"): strin
     (layer) => `${half}.layers.${half === "decoder" ? Number(layer) - 1 : layer}`,
   )
 }
+
+/** diffusers' name of a tensor of ChatGLM, which its first publishers had under "transformer". Other names stay. */
+export function renameChatGlmKey(name: string): string {
+  return name.replace(/^transformer\./, "")
+}

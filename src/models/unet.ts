@@ -2,13 +2,13 @@ import { add, concat, conv2d, expand, groupNorm, linear, reshape, silu } from ".
 import type { Value } from "../graph/value.ts"
 import type { Weights } from "../graph/weights.ts"
 import { LimnError } from "../ground/errors.ts"
-import type { UNetConfig } from "./config/unet.ts"
+import type { UNetConfig, UNetEncoderConfig } from "./config/unet.ts"
 import { embedding, sinusoids, textEmbedding } from "./layers/embedding.ts"
 import { type NormOptions, resnetBlock, upsample } from "./layers/residual.ts"
 import { transformer2d } from "./layers/transformer.ts"
 
-/** What a UNet is asked at one step. */
-export interface UNetInputs {
+/** What a UNet is asked at one step, and a ControlNet beside it. */
+export interface UNetEncoderInputs {
   /** Noisy latents [B, Cin, H, W]; H and W need not be powers of two. */
   readonly sample: Value
   /** Noise level of each, in training steps, fractions allowed [B]. */
@@ -21,37 +21,39 @@ export interface UNetInputs {
   readonly timeIds?: Value
 }
 
+/** What a UNet is asked at one step. */
+export interface UNetInputs extends UNetEncoderInputs {
+  /** What ControlNets add to the skips, outermost first, and to the middle, as `controlNet` gives them. */
+  readonly residuals?: readonly Value[]
+}
+
+/** What a U-Net's way up begins with. */
+export interface UNetEncoding {
+  /** What each layer of the way down leaves for the way up, outermost first [B, C, H, W]. */
+  readonly skips: readonly Value[]
+  readonly middle: Value
+  /** The noise level, and what else was added to it [B, E]. */
+  readonly time: Value
+  /** The text as attentions read it [B, T, D]. */
+  readonly text: Value
+}
+
 /**
  * The denoiser of latent diffusion (Rombach et al. 2022): what is noise, or velocity, in each latent.
  *   -> [B, Cout, H, W]
  * Weight names and structure: diffusers `UNet2DConditionModel`.
  */
 export function unet(inputs: UNetInputs, w: Weights, config: UNetConfig): Value {
-  const { sample } = inputs
-  const norm = { groups: config.normNumGroups, eps: config.normEps }
+  const { residuals } = inputs
+  const norm = normOf(config)
   const last = config.blockOutChannels.length - 1
-  const time = timeEmbedding(inputs, w, config)
-  const text = w.has("encoder_hid_proj")
-    ? linear(inputs.encoderHiddenStates, w.at("encoder_hid_proj"))
-    : inputs.encoderHiddenStates
-
-  let h = conv2d(sample, w.at("conv_in"), { padding: 1 })
-  const skips = [h]
-  for (let i = 0; i <= last; i++) {
-    const block = w.at("down_blocks").at(i)
-    const crosses = config.downBlockTypes[i] === "CrossAttnDownBlock2D"
-    for (let j = 0; j < config.layersPerBlock[i]; j++) {
-      h = resnetBlock(h, time, block.at("resnets").at(j), norm)
-      if (crosses) h = transformer2d(h, text, block.at("attentions").at(j), transformerAt(config, i))
-      skips.push(h)
-    }
-    if (i < last) {
-      h = conv2d(h, block.at("downsamplers").at(0).at("conv"), { stride: 2, padding: 1 })
-      skips.push(h)
-    }
-  }
-
-  h = middle(h, time, text, w.at("mid_block"), config, norm)
+  const { skips: left, middle, time, text } = unetEncoder(inputs, w, config)
+  if (residuals && residuals.length !== left.length + 1)
+    throw new LimnError(
+      `unet: there are ${residuals.length} residuals for ${left.length} skips and a middle.`,
+    )
+  const skips = left.map((skip, i) => (residuals ? add(skip, residuals[i]) : skip))
+  let h = residuals ? add(middle, residuals[left.length]) : middle
 
   for (let u = 0; u <= last; u++) {
     const i = last - u
@@ -68,7 +70,47 @@ export function unet(inputs: UNetInputs, w: Weights, config: UNetConfig): Value 
   return conv2d(silu(groupNorm(h, w.at("conv_norm_out"), norm)), w.at("conv_out"), { padding: 1 })
 }
 
-function timeEmbedding(inputs: UNetInputs, w: Weights, config: UNetConfig): Value {
+/**
+ * The way down and the middle, which a ControlNet has copies of. `hint` [B or 1, C, H, W] is added to the first skip,
+ * before all else: a ControlNet's picture.
+ */
+export function unetEncoder(
+  inputs: UNetEncoderInputs,
+  w: Weights,
+  config: UNetEncoderConfig,
+  hint?: Value,
+): UNetEncoding {
+  const norm = normOf(config)
+  const last = config.blockOutChannels.length - 1
+  const time = timeEmbedding(inputs, w, config)
+  const text = w.has("encoder_hid_proj")
+    ? linear(inputs.encoderHiddenStates, w.at("encoder_hid_proj"))
+    : inputs.encoderHiddenStates
+
+  const first = conv2d(inputs.sample, w.at("conv_in"), { padding: 1 })
+  let h = hint ? add(first, hint) : first
+  const skips = [h]
+  for (let i = 0; i <= last; i++) {
+    const block = w.at("down_blocks").at(i)
+    const crosses = config.downBlockTypes[i] === "CrossAttnDownBlock2D"
+    for (let j = 0; j < config.layersPerBlock[i]; j++) {
+      h = resnetBlock(h, time, block.at("resnets").at(j), norm)
+      if (crosses) h = transformer2d(h, text, block.at("attentions").at(j), transformerAt(config, i))
+      skips.push(h)
+    }
+    if (i < last) {
+      h = conv2d(h, block.at("downsamplers").at(0).at("conv"), { stride: 2, padding: 1 })
+      skips.push(h)
+    }
+  }
+  return { skips, middle: middle(h, time, text, w.at("mid_block"), config, norm), time, text }
+}
+
+function normOf({ normNumGroups, normEps }: UNetEncoderConfig): NormOptions {
+  return { groups: normNumGroups, eps: normEps }
+}
+
+function timeEmbedding(inputs: UNetEncoderInputs, w: Weights, config: UNetEncoderConfig): Value {
   const frequency = { flipSinToCos: config.flipSinToCos, freqShift: config.freqShift }
   const time = embedding(
     sinusoids(inputs.timestep, config.blockOutChannels[0], frequency),
@@ -94,17 +136,18 @@ function middle(
   time: Value,
   text: Value,
   w: Weights,
-  config: UNetConfig,
+  config: UNetEncoderConfig,
   norm: NormOptions,
 ): Value {
   const last = config.blockOutChannels.length - 1
   const options = { ...transformerAt(config, last), onlyCrossAttention: false }
   let h = resnetBlock(x, time, w.at("resnets").at(0), norm)
+  if (!w.has("attentions")) return h
   h = transformer2d(h, text, w.at("attentions").at(0), options)
   return resnetBlock(h, time, w.at("resnets").at(1), norm)
 }
 
-function transformerAt(config: UNetConfig, i: number) {
+function transformerAt(config: UNetEncoderConfig, i: number) {
   return {
     layers: config.transformerLayersPerBlock[i],
     heads: config.attentionHeads[i],

@@ -1,5 +1,6 @@
+import { loadControlNets } from "./controlnet.ts"
 import { ipAdapterChanges } from "./ip-adapter.ts"
-import { loraChanges } from "./lora.ts"
+import { loraChanges, textParts } from "./lora.ts"
 import type { Addition, Model } from "./model.ts"
 import type { Network } from "./network.ts"
 
@@ -8,6 +9,10 @@ export async function withAdditions(model: Model, additions: readonly Addition[]
   const { loras, adapt } = await loraChanges(
     model,
     additions.filter((one) => one.kind === "lora"),
+  )
+  const added = await loadControlNets(
+    model,
+    additions.filter((one) => one.kind === "controlnet"),
   )
   const { ipAdapters, widen } = await ipAdapterChanges(
     model,
@@ -19,7 +24,6 @@ export async function withAdditions(model: Model, additions: readonly Addition[]
     return network
   }
   const shared = (network: Network) => own(network.with([], {}))
-  const names = ["text_encoder", "text_encoder_2"]
   const extended: Model = {
     ...model,
     unet: own(widen(own(adapt(model.unet, "unet")))),
@@ -27,10 +31,14 @@ export async function withAdditions(model: Model, additions: readonly Addition[]
     decoder: shared(model.decoder),
     textEncoders: model.textEncoders.map((encoder, i) => ({
       ...encoder,
-      network: own(adapt(encoder.network, names[i])),
+      network: own(adapt(encoder.network, textParts[i])),
     })),
     encodings: new Map(),
     loras,
+    controlNets: [
+      ...model.controlNets.map((one) => ({ ...one, network: shared(one.network) })),
+      ...added.map((one) => ({ ...one, network: own(one.network) })),
+    ],
     ipAdapters,
     with: (...more) => withAdditions(extended, more),
     async close() {

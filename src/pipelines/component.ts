@@ -27,6 +27,8 @@ export interface ComponentOptions {
   readonly variant?: string
   /** Today's name of each tensor, for files that keep older names. */
   readonly rename?: (name: string) => string
+  /** Tensors, by today's names, that a model goes without: they may be there or not. */
+  readonly unused?: (name: string) => boolean
 }
 
 /**
@@ -35,14 +37,16 @@ export interface ComponentOptions {
  */
 export async function openComponent(
   folder: string,
-  { variant, rename = (name) => name }: ComponentOptions = {},
+  { variant, rename = (name) => name, unused = () => false }: ComponentOptions = {},
 ): Promise<Component> {
   const path = absolutePath(folder)
   const json = absolutePath(path, "config.json")
   if (!(await exists(json)))
     throw new LimnError(`There is no ${json}; give the folder of one model of a checkpoint.`)
   const config = await readJson(json)
-  return { path, config, tensors: await openTensors(await findWeights(path, variant), rename) }
+  const tensors = await openTensors(await findWeights(path, variant), rename)
+  for (const name of tensors.keys()) if (unused(name)) tensors.delete(name)
+  return { path, config, tensors }
 }
 
 /**

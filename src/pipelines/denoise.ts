@@ -7,6 +7,8 @@ import type { Scheduler } from "../schedulers/scheduler.ts"
 import { guide } from "./guidance.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
+import type { ControlledWalk, OpenControls } from "./open-controls.ts"
+import { openControls } from "./open-controls.ts"
 import { joinRows, withChannels } from "./rows.ts"
 
 /** Latents that a walk returns to wherever a mask says so: inpainting with a model of no channels for it. */
@@ -20,7 +22,7 @@ export interface Held {
 }
 
 /** What one walk from noise to latents needs. */
-export interface DenoiseOptions {
+export interface DenoiseOptions extends ControlledWalk {
   /**
    * Where the walk begins [B, C, h, w]: N(0, 1) x `initNoiseSigma`, or clean latents with the noise of the first step
    * that is walked.
@@ -79,14 +81,17 @@ export async function* denoise(
   scheduler.setBeginIndex(firstStep * scheduler.order)
   let { latents } = options
   signal?.throwIfAborted()
-  const unet = await openDenoiser(model, options)
+  const { unet, controls, release } = await openDenoiser(model, options)
   try {
     for (const [i, timestep] of timesteps.entries()) {
       signal?.throwIfAborted()
-      const seen = withChannels(scheduler.scaleModelInput(latents, timestep), options.extraChannels)
+      const scaled = scheduler.scaleModelInput(latents, timestep)
+      const residuals = await controls?.residuals(scaled, timestep, i, timesteps.length)
+      signal?.throwIfAborted()
+      const seen = withChannels(scaled, options.extraChannels)
       const sample = guided ? joinRows([seen, seen]) : seen
       const levels = new Float32Array(sample.shape[0]).fill(timestep)
-      const feeds = { sample, timestep: float32([levels.length], levels), ...context }
+      const feeds = { sample, timestep: float32([levels.length], levels), ...context, ...residuals }
       const output = (await unet.run(feeds)).output as Tensor<"float32">
       signal?.throwIfAborted()
       const prediction = guided ? guide(output, guidanceScale, guidanceRescale) : output
@@ -97,7 +102,7 @@ export async function* denoise(
       yield { step: i + 1, steps: timesteps.length, timestep, latents, predOriginalSample }
     }
   } finally {
-    unet.release()
+    release()
   }
 }
 
@@ -120,18 +125,39 @@ function hold(
 }
 
 /** What decides the types of the denoiser's inputs. */
-type Walk = Pick<DenoiseOptions, "latents" | "extraChannels" | "conditioning" | "negative" | "guidanceScale">
+type Walk = ControlledWalk &
+  Pick<DenoiseOptions, "latents" | "extraChannels" | "conditioning" | "negative" | "guidanceScale">
 
-/** The denoiser's graph for such a walk, loaded ahead of it, until released. */
-export function openDenoiser(model: Model, walk: Walk): Promise<OpenNetwork> {
+/** The graphs of a walk. */
+export interface OpenDenoiser {
+  readonly unet: OpenNetwork
+  readonly controls: OpenControls | undefined
+  release(): void
+}
+
+/** The graphs of the denoiser, and of the ControlNets that it follows, loaded ahead of such a walk, until released. */
+export async function openDenoiser(model: Model, walk: Walk): Promise<OpenDenoiser> {
   const [batch, channels, ...places] = walk.latents.shape
   const rows = isGuided(walk) ? 2 * batch : batch
   const seen = channels + (walk.extraChannels?.shape[1] ?? 0)
-  return model.unet.open({
-    sample: { dtype: "float32", shape: [rows, seen, ...places] },
-    timestep: { dtype: "float32", shape: [rows] },
-    ...contextOf(walk),
-  })
+  const context = contextOf(walk)
+  const controls = walk.controls?.length ? await openControls(model, walk, context) : undefined
+  try {
+    const unet = await model.unet.open({
+      sample: { dtype: "float32", shape: [rows, seen, ...places] },
+      timestep: { dtype: "float32", shape: [rows] },
+      ...context,
+      ...controls?.none,
+    })
+    const release = () => {
+      unet.release()
+      controls?.release()
+    }
+    return { unet, controls, release }
+  } catch (error) {
+    controls?.release()
+    throw error
+  }
 }
 
 function isGuided({ negative, guidanceScale = 1 }: Walk): boolean {

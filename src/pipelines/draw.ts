@@ -6,6 +6,8 @@ import type { Tensor } from "../ground/tensor.ts"
 import type { Scheduler } from "../schedulers/scheduler.ts"
 import { schedulerFromConfig } from "../schedulers/scheduler.ts"
 import { openDecoder } from "./autoencoder.ts"
+import type { Control } from "./controls.ts"
+import { resolveControls, walkControl } from "./controls.ts"
 import type { DenoiseOptions, DenoiseStep } from "./denoise.ts"
 import { denoise, openDenoiser } from "./denoise.ts"
 import type { Image } from "./image.ts"
@@ -22,6 +24,8 @@ import { pictureCount, pictureText, resolveSettings } from "./settings.ts"
 
 /** How the pictures come out, and how to follow and stop the work: what all verbs that draw take. */
 export interface DrawOptions extends PictureOptions {
+  /** What the model's ControlNets are to follow: one for each, in the order in which they were given to it. */
+  readonly controls?: readonly Control[]
   /** What the model's IP-Adapters look at: one entry for each, a picture or several; for a single one a plain list. */
   readonly ipImages?: IpImages
   /** Stops between two runs of the model: the call then rejects with the signal's reason. */
@@ -80,7 +84,8 @@ export async function draw(
   const configured = typeof options.scheduler === "object" ? options.scheduler : model.schedulerConfig
   const scheduler = schedulerFromConfig(configured, named)
   const ipImages = resolveIpImages(model, options.ipImages ?? [])
-  const settings = resolveSettings(model, options, scheduler.config)
+  const controls = resolveControls(model, options.controls ?? [])
+  const settings = resolveSettings(model, { ...options, controls }, scheduler.config)
   scheduler.setTimesteps(settings.steps)
   signal?.throwIfAborted()
   const timings = { load: 0, encode: 0, denoise: 0, decode: 0 }
@@ -112,6 +117,8 @@ export async function draw(
   signal?.throwIfAborted()
   const walk = {
     ...beginning,
+    ...(controls.length > 0 && { controls: controls.map((one) => walkControl(one, settings)) }),
+    guessMode: settings.guessMode,
     conditioning: { ...textual, ...seen.conditioning },
     negative: textualNegative && { ...textualNegative, ...seen.negative },
     guidanceScale,
@@ -144,7 +151,7 @@ export async function draw(
     settings,
     seed: settings.seed,
     timings,
-    warnings: [...promptWarnings(texts, promptSyntax), ...loraWarnings(model, texts)],
+    warnings: [...promptWarnings(model, texts, promptSyntax), ...loraWarnings(model, texts)],
   }
 }
 

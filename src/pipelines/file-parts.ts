@@ -3,8 +3,14 @@ import { storedRows } from "../graph/weights.ts"
 import type { Shape } from "../ground/shape.ts"
 import { sameShape } from "../ground/shape.ts"
 import { transposed } from "../ground/tensor.ts"
-import { compVisAutoencoderName, compVisAverageName, compVisUNetName } from "../models/compvis-names.ts"
+import {
+  compVisAutoencoderName,
+  compVisAverageName,
+  compVisControlNetName,
+  compVisUNetName,
+} from "../models/compvis-names.ts"
 import type { AutoencoderConfig } from "../models/config/autoencoder.ts"
+import type { ControlNetConfig } from "../models/config/controlnet.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import type { Place } from "../models/open-clip-names.ts"
 import { openClipPlace, openClipUnused } from "../models/open-clip-names.ts"
@@ -34,6 +40,14 @@ export function unetPlaces(
   return begins(tensors, averaged) && (ema || !begins(tensors, trained))
     ? { prefix: averaged, at: (name) => ({ name: compVisAverageName(named(name)) }) }
     : { prefix: trained, at: (name) => ({ name: named(name) }) }
+}
+
+/** A ControlNet, by the names of its authors or those of diffusers, beside other parts or alone in the file. */
+export function controlNetPlaces({ tensors }: TensorFile, config: ControlNetConfig): PartPlaces {
+  const prefix = begins(tensors, "control_model.") ? "control_model." : ""
+  if (begins(tensors, `${prefix}controlnet_cond_embedding.`))
+    return { prefix, at: (name) => ({ name: `${prefix}${name}` }) }
+  return { prefix, at: (name) => ({ name: `${prefix}${compVisControlNetName(name, config)}` }) }
 }
 
 /** The autoencoder. */

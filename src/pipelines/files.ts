@@ -13,6 +13,13 @@ export async function readJson(path: string): Promise<unknown> {
   }
 }
 
+/** The value of a JSON file that is an object. Throws as `readJson` does, and a FormatError where it is another value. */
+export async function readJsonObject(path: string): Promise<Readonly<Record<string, unknown>>> {
+  const json = await readJson(path)
+  if (typeof json === "object" && json !== null && !Array.isArray(json)) return { ...json }
+  throw new FormatError(`${path} is not a JSON object; fetch it again.`)
+}
+
 const specials: Readonly<Record<string, string>> = { NaN: "null", Infinity: "1e999", "-Infinity": "-1e999" }
 
 /** A string, which stays, or one of the numbers that Python writes and JSON does not have. */

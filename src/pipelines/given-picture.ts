@@ -1,11 +1,9 @@
 import type { Pixels } from "../ground/image.ts"
 import type { RandomSource } from "../ground/random/source.ts"
-import { resizeImage } from "../ground/resize.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import { encodePixels } from "./autoencoder.ts"
 import type { Prepared } from "./draw.ts"
-import { opaque } from "./image.ts"
 import type { Model } from "./model.ts"
 import { joinRows, rowsOf } from "./rows.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
@@ -26,19 +24,6 @@ export function sizeOver(model: Model, { width, height }: Pixels): { width: numb
 /** The sides that were asked for, which go before others. */
 export function definedSize({ width, height }: Pick<PictureOptions, "width" | "height">) {
   return { ...(width !== undefined && { width }), ...(height !== undefined && { height }) }
-}
-
-/**
- * A picture as models take it, resized by Lanczos' filter, its transparent parts white: [1, 3, height, width] in
- * [-1, 1] (diffusers `VaeImageProcessor.preprocess`).
- */
-export function pixelTensor(picture: Pixels, width: number, height: number): Tensor<"float32"> {
-  const { data } = resizeImage(opaque(picture), width, height)
-  const size = width * height
-  const values = new Float32Array(3 * size)
-  for (let i = 0; i < data.length; i++)
-    values[(i % 3) * size + Math.floor(i / 3)] = 2 * Math.fround(data[i] / 255) - 1
-  return float32([1, 3, height, width], values)
 }
 
 /**

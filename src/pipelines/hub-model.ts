@@ -1,7 +1,7 @@
 import { absolutePath, fetchSnapshot } from "#platform"
 import { LimnError } from "../ground/errors.ts"
 import type { FetchProgress, RemoteFolder } from "../runtime/hub/snapshot.ts"
-import { networksOf, partsOf, readModelIndex } from "./family.ts"
+import { holdsModel, identifyingFiles, networksOf, partsOf, readModelIndex } from "./family.ts"
 import { findWeights } from "./weight-files.ts"
 
 /** How a model of the Hub is fetched. */
@@ -29,15 +29,30 @@ export function hubModel(repo: string, { variant, ...options }: HubOptions): Pro
   return fetchSnapshot({ ...options, repo, choose: (remote) => neededFiles(remote, repo, variant) })
 }
 
+/**
+ * The folder of a repo that is one network, such as a ControlNet: its settings and one form of its weights. Throws as
+ * `fetchSnapshot` does, and a LimnError where the repo is something else.
+ */
+export function hubNetwork(repo: string, { variant, ...options }: HubOptions): Promise<string> {
+  const choose = async (remote: RemoteFolder) => {
+    if (!remote.names.has("config.json"))
+      throw new LimnError(
+        `${repo} has no config.json, so it is no network in diffusers' layout; limn fetches no others.`,
+      )
+    return ["config.json", ...(await neededWeights(remote, "", variant))]
+  }
+  return fetchSnapshot({ ...options, repo, choose })
+}
+
 /** The index says of which parts a model is; each needs its settings, and a network one form of its weights. */
 async function neededFiles(remote: RemoteFolder, repo: string, variant?: string): Promise<string[]> {
   const { folder, names, fetch } = remote
-  const index = "model_index.json"
-  if (!names.has(index))
+  const identifying = identifyingFiles.filter((name) => names.has(name))
+  for (const name of identifying) await fetch(name)
+  if (!(await holdsModel(folder)))
     throw new LimnError(
-      `${repo} has no ${index}, so it is no whole model in diffusers' layout; limn fetches no others.`,
+      `${repo} has no model_index.json, so it is no whole model in diffusers' layout; limn fetches no others.`,
     )
-  await fetch(index)
   const { family } = await readModelIndex(folder)
   const parts = partsOf(family)
   const settings = [...names].filter(
@@ -45,7 +60,7 @@ async function neededFiles(remote: RemoteFolder, repo: string, variant?: string)
   )
   const weights: string[] = []
   for (const part of networksOf(family)) weights.push(...(await neededWeights(remote, part, variant)))
-  const own = [index, "limn.json"].filter((name) => names.has(name))
+  const own = ["model_index.json", "limn.json"].filter((name) => names.has(name))
   return [...own, ...settings, ...weights]
 }
 

@@ -2,7 +2,9 @@ import { writeFileAtomic } from "#platform"
 import { encodePng } from "../formats/png.ts"
 import type { Pixels } from "../ground/image.ts"
 import { pixels } from "../ground/image.ts"
+import { resizeImage } from "../ground/resize.ts"
 import type { Tensor } from "../ground/tensor.ts"
+import { float32 } from "../ground/tensor.ts"
 
 /** A picture that a model made, and how it was made. */
 export interface Image {
@@ -46,6 +48,27 @@ function roundHalfEven(value: number): number {
   const down = Math.floor(value)
   const rest = value - down
   return rest > 0.5 || (rest === 0.5 && down % 2 === 1) ? down + 1 : down
+}
+
+/**
+ * A picture as models take it, resized by Lanczos' filter, its transparent parts white: [1, 3, height, width] in
+ * [-1, 1] (diffusers `VaeImageProcessor.preprocess`).
+ */
+export function pixelTensor(picture: Pixels, width: number, height: number): Tensor<"float32"> {
+  const { shape, data } = unitTensor(picture, width, height)
+  return float32(
+    shape,
+    data.map((v) => 2 * v - 1),
+  )
+}
+
+/** The same in [0, 1], as ControlNets take pictures. */
+export function unitTensor(picture: Pixels, width: number, height: number): Tensor<"float32"> {
+  const { data } = resizeImage(opaque(picture), width, height)
+  const size = width * height
+  const values = new Float32Array(3 * size)
+  for (let i = 0; i < data.length; i++) values[(i % 3) * size + Math.floor(i / 3)] = data[i] / 255
+  return float32([1, 3, height, width], values)
 }
 
 /** Red, green and blue alone, over white where the picture is transparent. */

@@ -3,11 +3,9 @@ import { div, scalar } from "../graph/ops/index.ts"
 import { FormatError, LimnError, UsageError } from "../ground/errors.ts"
 import { decodeLatents, encodeMoments } from "../models/autoencoder-kl.ts"
 import { autoencoderConfig } from "../models/config/autoencoder.ts"
-import { clipTextConfig } from "../models/config/clip-text.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import { unetConfig } from "../models/config/unet.ts"
 import { autoencoderParameters } from "../models/parameters/autoencoder.ts"
-import { clipTextParameters } from "../models/parameters/clip-text.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
 import { unet } from "../models/unet.ts"
 import { chooseDevice } from "../runtime/device.ts"
@@ -15,6 +13,8 @@ import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
 import { withAdditions } from "./additions.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
+import { residualsAmong } from "./controls.ts"
+import { holdsModel } from "./family.ts"
 import { lastPart } from "./files.ts"
 import type { HubOptions } from "./hub-model.ts"
 import { hubModel } from "./hub-model.ts"
@@ -25,7 +25,7 @@ import { choosePreview } from "./preview-factors.ts"
 import type { SingleFileOptions } from "./single-file.ts"
 import { namesSingleFile, openSingleFile } from "./single-file.ts"
 import { taesdDecoder } from "./taesd.ts"
-import { mostClipSkip, type TextEncoder, textEncoder } from "./text-encoder.ts"
+import { type TextEncoder, textEncoder } from "./text-encoder.ts"
 
 /** How a model is loaded. */
 export interface LoadOptions
@@ -44,7 +44,7 @@ export interface LoadOptions
 }
 
 /**
- * Opens a checkpoint of Stable Diffusion 1.x or SDXL: a diffusers folder with model_index.json; or a model of the Hub by
+ * Opens a checkpoint of Stable Diffusion 1.x, SDXL or Kolors: a diffusers folder with model_index.json; or a model of the Hub by
  * its name, `org/name`, which is fetched where the cache does not have it; or one file (.ckpt, .safetensors) with the
  * names of the original code, which is SDXL-Turbo where its name says "turbo". What lies at the path wins over the Hub.
  * Headers and configurations are read and checked; weights stay in their files until a run needs them.
@@ -67,16 +67,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const { threads, lowMemory } = options
   const running = { device, precision, threads, lowMemory }
 
-  const textEncoders = parts.texts.map(({ files, tokenizer }) => {
-    const config = clipTextConfig(files.config, configPath(files))
-    return textEncoder(
-      componentWeights(files, clipTextParameters(config)),
-      config,
-      tokenizer,
-      family,
-      running,
-    )
-  })
+  const textEncoders = parts.texts.map((text) => textEncoder(text, family, running))
   const denoiser = unetConfig(unetFiles.config, configPath(unetFiles))
   const vae = autoencoderConfig(vaeFiles.config, configPath(vaeFiles))
   checkFit(source, textEncoders, denoiser, vae.latentChannels)
@@ -87,7 +78,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const unetNetwork = network((inputs) => {
     const { sample, timestep, encoderHiddenStates, textEmbeds, timeIds } = inputs
     const weights = unetWeights()
-    const output = unet({ sample, timestep, encoderHiddenStates, textEmbeds, timeIds }, weights, denoiser)
+    const residuals = residualsAmong(inputs)
+    const asked = { sample, timestep, encoderHiddenStates, textEmbeds, timeIds, residuals }
+    const output = unet(asked, weights, denoiser)
     checkAllRead(weights)
     return { output }
   }, running)
@@ -129,7 +122,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     size: [height * latentPixels, width * latentPixels],
     defaults,
     textEncoders,
-    mostClipSkip: mostClipSkip(textEncoders, family),
+    mostClipSkip: Math.min(...textEncoders.map(({ mostSkip }) => mostSkip)),
     zeroNegative,
     unet: unetNetwork,
     encoder,
@@ -138,6 +131,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     preview: choosePreview(defaults.preview, family.preview, vae.latentChannels, source),
     encodings: new Map(),
     loras: [],
+    controlNets: [],
     ipAdapters: [],
     running,
     loadMs: performance.now() - start,
@@ -160,7 +154,7 @@ async function modelFile(path: string): Promise<string> {
 /** The folder at a path; undefined where nothing is there and the path can be the name of a model on the Hub. */
 async function localFolder(path: string): Promise<string | undefined> {
   const folder = absolutePath(path)
-  if (await exists(absolutePath(folder, "model_index.json"))) return folder
+  if (await holdsModel(folder)) return folder
   if (await exists(folder))
     throw new UsageError(
       `${path} has no model_index.json; give the folder of a whole model in diffusers' layout.`,
@@ -183,7 +177,7 @@ function checkFit(
   denoiser: UNetConfig,
   latentChannels: number,
 ): void {
-  const width = textEncoders.reduce((sum, { config }) => sum + config.hiddenSize, 0)
+  const width = textEncoders.reduce((sum, { hiddenSize }) => sum + hiddenSize, 0)
   const wanted = denoiser.encoderHidDim ?? denoiser.crossAttentionDim[0]
   if (wanted !== width)
     throw new FormatError(
@@ -195,11 +189,11 @@ function checkFit(
     throw new LimnError(
       `The unet of ${folder} takes ${inChannels} channels and gives ${outChannels}, and its vae has ${latentChannels}; limn cannot make pictures with such a model.`,
     )
-  checkPooled(folder, textEncoders.at(-1)!.config.projectionDim, denoiser)
-  for (const { tokenizer, config } of textEncoders)
-    if (tokenizer.vocabSize > config.vocabSize || tokenizer.maxLength > config.maxPositionEmbeddings)
+  checkPooled(folder, textEncoders.at(-1)!.pooledSize, denoiser)
+  for (const { tokenizer, vocabSize, mostTokens } of textEncoders)
+    if (tokenizer.vocabSize > vocabSize || tokenizer.maxLength > mostTokens)
       throw new FormatError(
-        `The tokenizer of ${folder} has ${tokenizer.vocabSize} ids in rows of ${tokenizer.maxLength}, too many for its text_encoder (${config.vocabSize}, ${config.maxPositionEmbeddings}); use parts of one model.`,
+        `The tokenizer of ${folder} has ${tokenizer.vocabSize} ids in rows of ${tokenizer.maxLength}, too many for its text_encoder (${vocabSize}, ${mostTokens}); use parts of one model.`,
       )
 }
 

@@ -5,7 +5,6 @@ import type { LoraLayers } from "../models/lora.ts"
 import { loraUpdates, readLora } from "../models/lora.ts"
 import type { LoraPart } from "../models/lora-names.ts"
 import { textLoraPart, unetLoraPart } from "../models/lora-names.ts"
-import { clipTextParameters } from "../models/parameters/clip-text.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
 import { lastPart, readJson } from "./files.ts"
 import type { LoadedLora, Lora, Model } from "./model.ts"
@@ -26,7 +25,7 @@ export function lora(path: string, { scale = 1 }: { readonly scale?: number } = 
 export interface LoraChanges {
   readonly loras: readonly LoadedLora[]
   /** A network of the model with the LoRAs that are new, fed the scales of all; `part` is its folder in a checkpoint. */
-  adapt(network: Network, part: string): Network
+  adapt(network: Network, part: LoraPart["name"]): Network
 }
 
 /** Reads LoRAs for a model, and says what they make of it beside those that it has. */
@@ -47,9 +46,9 @@ export async function loraChanges(model: Model, given: readonly Lora[]): Promise
   }
 
   const loras: readonly LoadedLora[] = [...kept, ...added.map(({ lora }) => lora)]
-  const adapt = (network: Network, part: string): Network => {
+  const adapt = (network: Network, part: LoraPart["name"]): Network => {
     const updates = added.flatMap(({ lora, layers }, i): DescribeUpdates[] => {
-      const own = layers.get(part as LoraPart["name"])
+      const own = layers.get(part)
       const prefix = prefixOf(kept.length + i)
       return own ? [(inputs) => loraUpdates(own, inputs[scaleOf(prefix)], prefix, lora.path)] : []
     })
@@ -61,6 +60,9 @@ export async function loraChanges(model: Model, given: readonly Lora[]): Promise
   return { loras, adapt }
 }
 
+/** The parts of the text encoders of a model, in order. */
+export const textParts = ["text_encoder", "text_encoder_2"] as const
+
 /** A LoRA that was read, and the layers that it changes. */
 interface Added {
   readonly lora: LoadedLora
@@ -69,10 +71,9 @@ interface Added {
 
 /** The parts of a model that LoRAs are trained on, the U-Net first. */
 function partsOf({ unetConfig, textEncoders }: Model): LoraPart[] {
-  const names = ["text_encoder", "text_encoder_2"] as const
   return [
     unetLoraPart(unetParameters(unetConfig), unetConfig),
-    ...textEncoders.map(({ config }, i) => textLoraPart(names[i], clipTextParameters(config))),
+    ...textEncoders.map(({ parameters }, i) => textLoraPart(textParts[i], parameters)),
   ]
 }
 

@@ -1,25 +1,25 @@
 import type { Pixels } from "../ground/image.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { AutoencoderConfig } from "../models/config/autoencoder.ts"
+import type { ControlNetConfig } from "../models/config/controlnet.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
 import type { TextAttention } from "../models/ip-adapter.ts"
 import type { IpScale } from "../models/ip-scale.ts"
 import type { Device } from "../runtime/session.ts"
-import type { Tokenizer } from "../tokenizers/clip-bpe.ts"
 import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import type { Family } from "./family.ts"
 import type { HubOptions } from "./hub-model.ts"
 import type { Network, NetworkOptions } from "./network.ts"
 import type { PreviewFactors } from "./preview-factors.ts"
-import type { TextEncoder } from "./text-encoder.ts"
+import type { TextEncoder, TextParts } from "./text-encoder.ts"
 
 /** Numbers that the parts of a model compute in: float32, or float16 where that is safe. */
 export type Precision = "fp32" | "fp16"
 
 /**
  * What the denoiser reads beside the noisy latents and their noise level, by the denoiser's input names, one row for
- * each picture: `encoderHiddenStates` [B, T, D], for SDXL `textEmbeds` [B, P] and `timeIds` [B, 6], and what its
+ * each picture: `encoderHiddenStates` [B, T, D], for SDXL and Kolors `textEmbeds` [B, P] and `timeIds` [B, 6], and what its
  * IP-Adapters look at.
  */
 export type Conditioning = Readonly<Record<string, Tensor<"float32">>>
@@ -30,7 +30,7 @@ export interface ModelParts {
   readonly path: string
   readonly family: Family
   /** The text encoders in the family's order, each with its tokenizer. */
-  readonly texts: readonly { readonly files: Component; readonly tokenizer: Tokenizer }[]
+  readonly texts: readonly TextParts[]
   readonly unet: Component
   readonly vae: Component
   /** scheduler_config.json, parsed and not yet believed. */
@@ -57,6 +57,24 @@ export interface LoadedLora extends Lora {
   readonly words: readonly string[]
 }
 
+/** A ControlNet to give to a model. */
+export interface ControlNet extends HubOptions {
+  readonly kind: "controlnet"
+  readonly path: string
+}
+
+/** A ControlNet that a model has. */
+export interface LoadedControlNet {
+  /** Its name on the Hub, or that of its folder, or of its file without the ending. */
+  readonly name: string
+  readonly config: ControlNetConfig
+  /**
+   * `sample` [B, C, h, w], `timestep` [B], the denoiser's conditioning, `picture` [1, 3, H, W] in [0, 1] and `scales`
+   * [residuals] -> `residual.0` and so on: what the denoiser takes under these names.
+   */
+  readonly network: Network
+}
+
 /** An IP-Adapter to give to a model. */
 export interface IpAdapter extends HubOptions {
   readonly kind: "ip-adapter"
@@ -80,7 +98,7 @@ export interface LoadedIpAdapter {
 }
 
 /** What can be given to a model that is loaded. */
-export type Addition = Lora | IpAdapter
+export type Addition = Lora | ControlNet | IpAdapter
 
 /** A text-to-image model, as `load` returns it. */
 export interface Model {
@@ -106,7 +124,7 @@ export interface Model {
   readonly mostClipSkip: number
   /** Whether no negative prompt at all is zeros, in place of the encoded empty text. */
   readonly zeroNegative: boolean
-  /** `sample` [B, C, h, w], `timestep` [B] and the conditioning -> `output` [B, C, h, w]. */
+  /** `sample` [B, C, h, w], `timestep` [B], the conditioning and any residuals -> `output` [B, C, h, w]. */
   readonly unet: Network
   /** `image` [1, 3, H, W] in [-1, 1] -> `moments` [1, 2 C, h, w]: means before logarithms of variances, unscaled. */
   readonly encoder: Network
@@ -120,6 +138,8 @@ export interface Model {
   readonly encodings: Map<string, Promise<Conditioning>>
   /** What it was given beside its checkpoint, in order. */
   readonly loras: readonly LoadedLora[]
+  /** Those that every walk follows, in the order of their pictures. */
+  readonly controlNets: readonly LoadedControlNet[]
   /** In the order in which they were given. */
   readonly ipAdapters: readonly LoadedIpAdapter[]
   /** How its networks run, for those that are added to it. */
@@ -127,8 +147,9 @@ export interface Model {
   /** Milliseconds that `load` took. */
   readonly loadMs: number
   /**
-   * A new model with these LoRAs and IP-Adapters beside those that this one has; one that it has already takes the new
-   * scale, and graphs that do not change are shared. This model stays as it is, and each of the two is closed by itself.
+   * A new model with these LoRAs, ControlNets and IP-Adapters beside those that this one has; a LoRA or an IP-Adapter that
+   * it has already takes the new scale, and graphs that do not change are shared. This model stays as it is, and each of
+   * the two is closed by itself.
    * Throws a UsageError where there is nothing at a path, a FormatError where what is there is not made for this model.
    */
   with(...additions: readonly Addition[]): Promise<Model>

@@ -1,11 +1,14 @@
 import { absolutePath } from "#platform"
-import { renameAutoencoderKey } from "../models/names.ts"
+import { renameAutoencoderKey, renameChatGlmKey } from "../models/names.ts"
+import { isChatGlmHead } from "../models/parameters/chatglm.ts"
 import { openComponent } from "./component.ts"
 import { readDefaults } from "./defaults.ts"
+import type { Family } from "./family.ts"
 import { readModelIndex } from "./family.ts"
 import { readJson } from "./files.ts"
 import type { ModelParts } from "./model.ts"
-import { openTokenizer } from "./tokenizer.ts"
+import type { TextParts } from "./text-encoder.ts"
+import { openChatGlmTokenizer, openTokenizer } from "./tokenizer.ts"
 
 /**
  * The parts of a model from its folder in diffusers' layout; of several copies of the weights the wanted variant.
@@ -16,16 +19,25 @@ export async function openFolder(folder: string, variant: string | undefined): P
   const { family, zeroNegative } = await readModelIndex(folder)
   const part = (name: string) => absolutePath(folder, name)
   const [texts, unet, vae, schedulerConfig, defaults] = await Promise.all([
-    Promise.all(
-      family.textEncoders.map(async ({ name, tokenizer }) => ({
-        files: await openComponent(part(name), { variant }),
-        tokenizer: await openTokenizer(part(tokenizer)),
-      })),
-    ),
+    Promise.all(family.textEncoders.map((one) => openText(folder, one, variant))),
     openComponent(part("unet"), { variant }),
     openComponent(part("vae"), { variant, rename: renameAutoencoderKey }),
     readJson(absolutePath(folder, "scheduler", "scheduler_config.json")),
     readDefaults(folder, family.defaults),
   ])
   return { path: folder, family, texts, unet, vae, schedulerConfig, defaults, zeroNegative }
+}
+
+async function openText(
+  folder: string,
+  { kind, name, tokenizer }: Family["textEncoders"][number],
+  variant: string | undefined,
+): Promise<TextParts> {
+  const path = absolutePath(folder, name)
+  if (kind === "clip") {
+    const files = await openComponent(path, { variant })
+    return { kind, files, tokenizer: await openTokenizer(absolutePath(folder, tokenizer)) }
+  }
+  const files = await openComponent(path, { variant, rename: renameChatGlmKey, unused: isChatGlmHead })
+  return { kind, files, tokenizer: await openChatGlmTokenizer(folder) }
 }

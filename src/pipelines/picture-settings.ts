@@ -14,6 +14,8 @@ export interface PictureSettings {
   readonly embeddings: readonly string[]
   /** What the model was given beside its checkpoint, where it was, by name. */
   readonly loras?: Settings["loras"]
+  /** What ControlNets followed, but for the pictures, where the model had any. */
+  readonly controls?: Settings["controls"]
   /** The IP-Adapters that looked at pictures, where there were any. */
   readonly ipAdapters?: Settings["ipAdapters"]
   /** Which of the pictures of its settings it is, from 0, where one seed drew several. */
@@ -49,14 +51,21 @@ function fromLimn(json: string, name: string): PictureSettings {
     precision: __,
     picture = 0,
     loras,
+    controls,
     ipAdapters,
     seed,
     embeddings = [],
     ...options
   } = settings as unknown as Settings & { picture?: number }
   const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
-  if (!Array.isArray(embeddings)) throw broken(name, "limn")
-  const beside = { embeddings, ...(loras && { loras }), ...(ipAdapters && { ipAdapters }) }
+  if (!Array.isArray(embeddings) || ![controls, ipAdapters].every((one) => Array.isArray(one ?? [])))
+    throw broken(name, "limn")
+  const beside = {
+    embeddings,
+    ...(loras && { loras }),
+    ...(controls && { controls }),
+    ...(ipAdapters && { ipAdapters }),
+  }
   return { model, decoder, options: { ...options, seed: given }, ...beside, picture, warnings: [] }
 }
 

@@ -39,11 +39,6 @@ export function promptChunks(
   })
 }
 
-/** The row of an empty prompt, with which others are filled up to the same length. */
-export function emptyChunk(tokenizer: Tokenizer): PromptChunk {
-  return chunkOf(tokenizer, [])
-}
-
 interface Token {
   readonly id: number
   readonly weight: number

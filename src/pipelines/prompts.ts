@@ -1,16 +1,14 @@
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
+import type { EncoderBase, TextRow } from "./encoder-base.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
-import type { PromptChunk } from "./prompt-chunks.ts"
-import { emptyChunk, promptChunks } from "./prompt-chunks.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
 import { promptSections } from "./prompt-syntax.ts"
-import type { TextEncoder } from "./text-encoder.ts"
-import { textFeeds } from "./text-encoder.ts"
+import { readsWeights } from "./text-encoder.ts"
 
-/** Encoded prompts that a model keeps; each chunk of Stable Diffusion's takes 230 KB, each of SDXL's 630 KB. */
-const KEPT_ENCODINGS = 256
+/** What the encoded prompts take together that a model keeps, were each of one row: 425 of SDXL's, 64 of Kolors'. */
+const KEPT_BYTES = 2 ** 28
 
 /** How a text is read. */
 export interface ReadingOptions {
@@ -24,9 +22,7 @@ export interface ReadingOptions {
 
 /** The text encoders' graphs, loaded ahead of their use, until released. */
 export async function openTextEncoders(model: Model): Promise<Pick<OpenNetwork, "release">> {
-  const opening = model.textEncoders.map((encoder) =>
-    encoder.network.open(textFeeds(encoder, emptyChunk(encoder.tokenizer).ids)),
-  )
+  const opening = model.textEncoders.map((encoder) => encoder.network.open(emptyRow(encoder).feeds))
   const opened = await Promise.allSettled(opening)
   const release = () => {
     for (const one of opened) if (one.status === "fulfilled") one.value.release()
@@ -45,13 +41,13 @@ export function chunkCount(
 ): number {
   const counts = texts.flatMap((text) => {
     const sections = promptSections(text, promptSyntax)
-    return textEncoders.map(({ tokenizer }) => promptChunks(tokenizer, sections).length)
+    return textEncoders.map((encoder) => encoder.rows(sections).length)
   })
   return Math.max(...counts)
 }
 
 /**
- * A text as the denoiser reads it, one row: `encoderHiddenStates` [1, N T, D], and for SDXL `textEmbeds` [1, P]. Text
+ * A text as the denoiser reads it, one row: `encoderHiddenStates` [1, N T, D], and for SDXL and Kolors `textEmbeds` [1, P]. Text
  * encoders read T tokens, so that a longer text is cut into N chunks, which are encoded apart and joined, as web tools
  * do; `textEmbeds` are the first chunk's. Padding is read too, as the published models were trained. Texts are encoded
  * one by one and remembered.
@@ -87,11 +83,29 @@ export async function encodeNegative(
   return Object.fromEntries(zeros)
 }
 
-/** A sentence where a text that is read as it stands seems to be meant otherwise. */
-export function promptWarnings(texts: readonly string[], promptSyntax: PromptSyntax): string[] {
+/** Sentences about texts that do not fit, and about one that is read as it stands and seems to be meant otherwise. */
+export function promptWarnings(
+  { textEncoders }: Pick<Model, "textEncoders">,
+  texts: readonly string[],
+  promptSyntax: PromptSyntax,
+): string[] {
+  const cut = textEncoders.flatMap((encoder) =>
+    texts.flatMap((text) => {
+      const dropped = encoder.dropped(text)
+      if (dropped === "") return []
+      return `The prompt is longer than the ${encoder.tokenizer.maxLength} tokens that the model reads; its end was left out: ${JSON.stringify(dropped)}.`
+    }),
+  )
+  const remedy = readsWeights(textEncoders)
+    ? 'promptSyntax "weighted" would heed them'
+    : "this model's text encoder knows none"
+  return [...new Set(cut), ...weightWarnings(texts, promptSyntax, remedy)]
+}
+
+function weightWarnings(texts: readonly string[], promptSyntax: PromptSyntax, remedy: string): string[] {
   const weighted = texts.find((text) => /\([^()]+:\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*\)/.test(text))
   if (promptSyntax === "weighted" || weighted === undefined) return []
-  return [`Weights are read as text in ${JSON.stringify(weighted)}; promptSyntax "weighted" would heed them.`]
+  return [`Weights are read as text in ${JSON.stringify(weighted)}; ${remedy}.`]
 }
 
 function encodeOnce(
@@ -109,7 +123,8 @@ function encodeOnce(
   encodings.set(key, encoding)
   if (known === undefined) encoding.catch(() => encodings.delete(key))
   const [oldest] = encodings.keys()
-  if (encodings.size > KEPT_ENCODINGS) encodings.delete(oldest)
+  const bytes = model.textEncoders.reduce((sum, one) => sum + one.hiddenSize * one.tokenizer.maxLength * 4, 0)
+  if (encodings.size > KEPT_BYTES / bytes) encodings.delete(oldest)
   return encoding
 }
 
@@ -124,21 +139,26 @@ async function runEncoders(
   let textEmbeds: Tensor<"float32"> | undefined
   const count = chunkCount(model, [text], promptSyntax)
   for (const encoder of model.textEncoders) {
-    const chunks = promptChunks(encoder.tokenizer, sections)
+    const rows = [...encoder.rows(sections)]
     // Tokenizers of one model may cut a text into more or fewer.
-    while (chunks.length < count) chunks.push(emptyChunk(encoder.tokenizer))
+    while (rows.length < count) rows.push(emptyRow(encoder))
     const encoded = []
-    for (const chunk of chunks) encoded.push(await runEncoder(encoder, chunk, clipSkip))
+    for (const row of rows) encoded.push(await runEncoder(encoder, row, clipSkip))
     states.push(joinSequences(encoded.map(({ state }) => state)))
     textEmbeds = encoded[0].pooled
   }
   return { encoderHiddenStates: joinFeatures(states), ...(textEmbeds && { textEmbeds }) }
 }
 
-async function runEncoder(encoder: TextEncoder, { ids, weights }: PromptChunk, clipSkip: number) {
-  const pools = encoder.config.projectionDim !== null
+/** The row of an empty prompt, with which others are filled up to the same length. */
+function emptyRow(encoder: EncoderBase): TextRow {
+  return encoder.rows(promptSections("", "plain"))[0]
+}
+
+async function runEncoder(encoder: EncoderBase, { feeds, weights }: TextRow, clipSkip: number) {
   const wanted = `state.${clipSkip}`
-  const results = await encoder.network.run(textFeeds(encoder, ids), pools ? [wanted, "pooled"] : [wanted])
+  const outputs = encoder.pooledSize === null ? [wanted] : [wanted, "pooled"]
+  const results = await encoder.network.run(feeds, outputs)
   return {
     state: emphasise(results[wanted] as Tensor<"float32">, weights),
     pooled: results.pooled as Tensor<"float32"> | undefined,

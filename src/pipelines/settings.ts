@@ -7,6 +7,7 @@ import { lastPart } from "./files.ts"
 import type { Model } from "./model.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
 import { escapeWeights } from "./prompt-syntax.ts"
+import { learntWords, readsWeights } from "./text-encoder.ts"
 
 /** What is asked of a verb that draws, as far as it says how the pictures come out. */
 export interface PictureOptions extends TileOptions {
@@ -22,7 +23,7 @@ export interface PictureOptions extends TileOptions {
   readonly steps?: number
   /**
    * How strongly to follow the prompt; 1 or less for not at all guided, in half the time. Default: what the model
-   * recommends, else 7.5, and 5 for SDXL.
+   * recommends, else 7.5, and 5 for SDXL and Kolors.
    */
   readonly guidanceScale?: number
   /** How far to draw the deviation back that guidance widens, 0 (the default) to 1. */
@@ -50,6 +51,20 @@ export interface PictureOptions extends TileOptions {
    * stands, as diffusers does.
    */
   readonly promptSyntax?: PromptSyntax
+  /**
+   * Whether the ControlNets alone say what to draw, in place of the prompt; default false. A guidance scale of 3 to 5 is
+   * best for it.
+   */
+  readonly guessMode?: boolean
+}
+
+/** How a ControlNet is followed, apart from its picture. */
+export interface ControlSettings {
+  /** Of the ControlNet. */
+  readonly name: string
+  readonly scale: number
+  readonly start: number
+  readonly end: number
 }
 
 /** Every choice made: the same settings make the same pictures. Plain data, but for seeds above 2^53. */
@@ -78,6 +93,10 @@ export interface Settings {
   readonly embeddings?: readonly string[]
   /** What the model was given beside its checkpoint, where it was. */
   readonly loras?: readonly { readonly name: string; readonly scale: number }[]
+  /** What the model's ControlNets followed, where it had any, but for the pictures. */
+  readonly controls?: readonly ControlSettings[]
+  /** Whether the ControlNets alone said what to draw, where that was asked. */
+  readonly guessMode?: boolean
   /** The IP-Adapters that it looked at pictures with, where there were any. */
   readonly ipAdapters?: readonly { readonly name: string; readonly scale: IpScale }[]
   /** Whether the autoencoder worked in tiles, where that was asked; else it follows from the size. */
@@ -94,13 +113,16 @@ export interface Settings {
  */
 export function resolveSettings(
   model: Model,
-  options: PictureOptions & { readonly strength?: number },
+  options: PictureOptions & {
+    readonly strength?: number
+    readonly controls: readonly Omit<ControlSettings, "name">[]
+  },
   scheduler: Readonly<Record<string, unknown>>,
 ): Settings {
   const prompt = typeof options.prompt === "string" ? [options.prompt] : options.prompt
   if (prompt.length === 0) throw new UsageError("There is no prompt; give at least one.")
   const [height, width] = model.size
-  const embeddings = model.textEncoders[0].learnt.map(({ word }) => word)
+  const embeddings = learntWords(model.textEncoders)
   const settings: Settings = {
     model: model.name,
     prompt,
@@ -120,6 +142,8 @@ export function resolveSettings(
     promptSyntax: options.promptSyntax ?? "plain",
     ...(embeddings.length > 0 && { embeddings }),
     ...(model.loras.length > 0 && { loras: model.loras.map(({ name, scale }) => ({ name, scale })) }),
+    ...(options.controls.length > 0 && { controls: namedControls(model, options.controls) }),
+    ...(options.guessMode !== undefined && { guessMode: options.guessMode }),
     ...(model.ipAdapters.length > 0 && {
       ipAdapters: model.ipAdapters.map(({ name, scale }) => ({ name, scale })),
     }),
@@ -146,8 +170,18 @@ export function resolveSettings(
     throw new UsageError(
       `promptSyntax is ${JSON.stringify(settings.promptSyntax)}; choose "plain" or "weighted".`,
     )
+  checkReadsWeights(model, settings)
+  if (settings.guessMode && settings.controls === undefined)
+    throw new UsageError("guessMode leaves it to ControlNets what to draw; give the model one.")
   checkSeeds(settings)
   return settings
+}
+
+function namedControls(
+  { controlNets }: Model,
+  controls: readonly Omit<ControlSettings, "name">[],
+): readonly ControlSettings[] {
+  return controls.map(({ scale, start, end }, i) => ({ name: controlNets[i].name, scale, start, end }))
 }
 
 /** Pictures that such settings make. */
@@ -223,6 +257,13 @@ function checkInteger(name: string, value: number, least: number, most = Number.
 
 function checkShare(name: string, value: number): void {
   if (!(value >= 0 && value <= 1)) throw new UsageError(`${name} is ${value}; give a number from 0 to 1.`)
+}
+
+function checkReadsWeights({ name, textEncoders }: Model, { promptSyntax }: Settings): void {
+  if (promptSyntax === "weighted" && !readsWeights(textEncoders))
+    throw new UsageError(
+      `promptSyntax is "weighted", but the text encoder of ${name} knows no weights; choose "plain".`,
+    )
 }
 
 function checkStrength(strength: number, steps: number): void {

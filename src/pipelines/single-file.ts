@@ -62,7 +62,11 @@ export async function openSingleFile(path: string, options: SingleFileOptions = 
   const { unet, vae, ...opened } = await withTensorFile(path, (file) => openParts(file, options))
   const { family, schedulerConfig, defaults } = opened
   const texts = await Promise.all(
-    opened.texts.map(async ({ files, pad }) => ({ files, tokenizer: await bundledTokenizer({ pad }) })),
+    opened.texts.map(async ({ files, pad }) => ({
+      kind: "clip" as const,
+      files,
+      tokenizer: await bundledTokenizer({ pad }),
+    })),
   )
   return {
     path,

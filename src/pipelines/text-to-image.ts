@@ -3,6 +3,7 @@ import { formatShape, sameShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { DrawOptions, DrawResult } from "./draw.ts"
 import { draw } from "./draw.ts"
+import { definedSize, sizeOver } from "./given-picture.ts"
 import type { Model } from "./model.ts"
 import { scaled } from "./rows.ts"
 import { latentShape } from "./settings.ts"
@@ -14,13 +15,16 @@ export interface TextToImageOptions extends DrawOptions {
 }
 
 /**
- * Draws texts, as diffusers' `StableDiffusionPipeline` and `StableDiffusionXLPipeline` do: the same seed gives the same
- * picture.
+ * Draws texts, as diffusers' `StableDiffusionPipeline` and `StableDiffusionXLPipeline` do, and with controls their
+ * sisters with ControlNets: the same seed gives the same picture. Where controls are given and no size is asked for, the
+ * result has that of the first control's picture, made as small as the model's own where it is larger.
  * Throws a UsageError for options that cannot be, a LimnError where the model fails, and the signal's reason.
  */
 export async function textToImage(model: Model, options: TextToImageOptions): Promise<DrawResult> {
   checkDrawsFromText(model)
-  return draw(model, options, ({ settings, scheduler, random }) => {
+  const { controls = [] } = options
+  const size = controls.length > 0 ? { ...sizeOver(model, controls[0].image), ...definedSize(options) } : {}
+  return draw(model, { ...options, ...size }, ({ settings, scheduler, random }) => {
     const shape = latentShape(model, settings)
     const noise = options.latents ?? random.randn(shape)
     checkLatents(noise, shape)

@@ -3,11 +3,11 @@ import type { StoredWeight } from "../graph/weights.ts"
 import { FormatError, UsageError } from "../ground/errors.ts"
 import { formatShape } from "../ground/shape.ts"
 import { withAdditions } from "./additions.ts"
+import type { ClipEncoder, LearntWord } from "./clip-encoder.ts"
 import { lastPart } from "./files.ts"
 import type { Model } from "./model.ts"
 import type { TensorFile } from "./tensor-file.ts"
 import { withTensorFile } from "./tensor-file.ts"
-import type { LearntWord } from "./text-encoder.ts"
 
 /** How a textual inversion is loaded. */
 export interface TextualInversionOptions {
@@ -40,10 +40,9 @@ export async function withTextualInversion(
   const file = absolutePath(path)
   const found = await withTensorFile(file, readWord)
   const word = options.token ?? found.word
+  const encoders = clipEncoders(model)
   checkFit(file, found.vectors, model)
-  const textEncoders = model.textEncoders.map((encoder, i) =>
-    encoder.extend({ word, vectors: found.vectors[i] }),
-  )
+  const textEncoders = encoders.map((encoder, i) => encoder.extend({ word, vectors: found.vectors[i] }))
   const extended: Model = {
     ...model,
     textEncoders,
@@ -93,9 +92,19 @@ function rowsOf(file: TensorFile, name: string): StoredWeight {
   return { ...stored, shape: rows, storage: { ...storage, tensor: { ...storage.tensor, shape: rows } } }
 }
 
+/** Throws a UsageError where the model reads texts otherwise. */
+function clipEncoders({ name, textEncoders }: Model): ClipEncoder[] {
+  return textEncoders.map((encoder) => {
+    if (encoder.kind === "clip") return encoder
+    throw new UsageError(
+      `${name} reads texts with ChatGLM, and words of textual inversion are for CLIP; leave them away.`,
+    )
+  })
+}
+
 function checkFit(file: string, vectors: readonly StoredWeight[], model: Model): void {
   const given = vectors.map(({ shape }) => shape[1])
-  const wanted = model.textEncoders.map(({ config }) => config.hiddenSize)
+  const wanted = model.textEncoders.map(({ hiddenSize }) => hiddenSize)
   if (given.join() !== wanted.join())
     throw new FormatError(
       `${file} holds vectors ${given.join(" and ")} wide, and ${model.path} reads words ${wanted.join(" and ")} wide; give a textual inversion of such a model.`,

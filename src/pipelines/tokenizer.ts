@@ -1,4 +1,6 @@
-import { absolutePath, exists, readText } from "#platform"
+import { absolutePath, exists, readBytes, readText } from "#platform"
+import { LimnError } from "../ground/errors.ts"
+import { type ChatGlmTokenizer, chatGlmTokenizerFrom } from "../tokenizers/chatglm.ts"
 import { clipTokenizer, type Tokenizer } from "../tokenizers/clip-bpe.ts"
 import { vocabFromMerges } from "../tokenizers/clip-files.ts"
 import { readJson } from "./files.ts"
@@ -8,16 +10,37 @@ import { readJson } from "./files.ts"
  * tokens. Throws a LimnError where a file is missing, a FormatError where one is broken.
  */
 export async function openTokenizer(folder: string): Promise<Tokenizer> {
-  const optional = async (name: string) => {
-    const path = absolutePath(folder, name)
-    return (await exists(path)) ? readJson(path) : undefined
-  }
   return clipTokenizer({
     vocab: await readJson(absolutePath(folder, "vocab.json")),
     merges: await readText(absolutePath(folder, "merges.txt")),
-    config: await optional("tokenizer_config.json"),
-    specialTokens: await optional("special_tokens_map.json"),
+    config: await readOptionalJson(folder, "tokenizer_config.json"),
+    specialTokens: await readOptionalJson(folder, "special_tokens_map.json"),
   })
+}
+
+/**
+ * Opens ChatGLM3's tokenizer in a Kolors model: tokenizer.model and, where it is there, tokenizer_config.json, in the
+ * folder `tokenizer` (Kolors-diffusers) or beside the weights in `text_encoder` (the original Kolors). Throws a LimnError
+ * where neither holds one, a FormatError where a file is broken.
+ */
+export async function openChatGlmTokenizer(model: string): Promise<ChatGlmTokenizer> {
+  for (const part of ["tokenizer", "text_encoder"]) {
+    const folder = absolutePath(model, part)
+    const path = absolutePath(folder, "tokenizer.model")
+    if (!(await exists(path))) continue
+    return chatGlmTokenizerFrom({
+      model: await readBytes(path),
+      config: await readOptionalJson(folder, "tokenizer_config.json"),
+    })
+  }
+  throw new LimnError(
+    `${model} has no tokenizer.model in tokenizer or text_encoder; fetch the whole Kolors model, its tokenizer too.`,
+  )
+}
+
+async function readOptionalJson(folder: string, name: string): Promise<unknown> {
+  const path = absolutePath(folder, name)
+  return (await exists(path)) ? readJson(path) : undefined
 }
 
 const END = "<|endoftext|>"

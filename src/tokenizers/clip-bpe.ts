@@ -1,12 +1,8 @@
 import { UsageError } from "../ground/errors.ts"
-import {
-  type AddedToken,
-  type ClipTokenizerFiles,
-  type ClipVocabulary,
-  readClipVocabulary,
-} from "./clip-files.ts"
+import { tokenFinder } from "./added-tokens.ts"
+import { type ClipTokenizerFiles, type ClipVocabulary, readClipVocabulary } from "./clip-files.ts"
 import { byteCharacters, endOfWord, normaliseText, spellWord, splitWords } from "./clip-words.ts"
-import { heapPop, heapPush } from "./heap.ts"
+import { mergeSymbols } from "./merge-symbols.ts"
 
 /** Text <-> the ids that a CLIP text encoder takes. */
 export interface Tokenizer {
@@ -55,8 +51,8 @@ export function clipTokenizer(files: ClipTokenizerFiles): Tokenizer {
 
 function tokenizerOf(vocabulary: ClipVocabulary, encodeWord: (word: string) => readonly number[]): Tokenizer {
   const { added, bos, eos, pad, maxLength } = vocabulary
-  const asTyped = finder(added.filter((token) => !token.normalized))
-  const normalised = finder(added.filter((token) => token.normalized))
+  const asTyped = tokenFinder(added.filter((token) => !token.normalized))
+  const normalised = tokenFinder(added.filter((token) => token.normalized))
   const tokenOf = new Map<number, string>()
   for (const [token, id] of vocabulary.idOf) tokenOf.set(id, token)
   for (const { text, id } of added) tokenOf.set(id, text)
@@ -124,19 +120,6 @@ function tokenizerOf(vocabulary: ClipVocabulary, encodeWord: (word: string) => r
   }
 }
 
-/** Cuts a text at added tokens, the longest where several begin at one place: their ids, and the text between. */
-function finder(tokens: readonly AddedToken[]): (text: string) => (readonly number[] | string)[] {
-  if (tokens.length === 0) return (text) => [text]
-  const idsOf = new Map(
-    tokens.map(({ text, id, count = 1 }) => [text, Array.from({ length: count }, (_, k) => id + k)]),
-  )
-  const alternatives = [...idsOf.keys()]
-    .sort((a, b) => b.length - a.length)
-    .map((text) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"))
-  const pattern = new RegExp(`(${alternatives.join("|")})`, "u")
-  return (text) => text.split(pattern).map((piece, index) => (index % 2 === 1 ? idsOf.get(piece)! : piece))
-}
-
 // Prompts repeat few words, but a server sees many prompts: both bounds keep the cache small. 10,000 words is the
 // capacity of the reference's cache.
 const cachedWords = 10_000
@@ -147,13 +130,14 @@ function wordEncoder(vocabulary: ClipVocabulary): (word: string) => readonly num
   const { idOf, merges, unknown } = vocabulary
   const highest = [...idOf.values()].reduce((a, b) => Math.max(a, b), 0)
   const pair = (left: number, right: number) => left * (highest + 1) + right
-  const rankOf = new Map(merges.map(({ left, right }, rank) => [pair(left, right), rank]))
+  const mergeOf = new Map(
+    merges.map(({ left, right, joined }, rank) => [pair(left, right), { symbol: joined, rank }]),
+  )
   const cache = new Map<string, readonly number[]>()
 
   function encode(word: string): number[] {
     const ids = spellWord(word).map((symbol) => idOf.get(symbol) ?? unknown)
-    const rank = (left: number, right: number) => rankOf.get(pair(ids[left], ids[right]))
-    return mergeSymbols(ids, rank, (which) => merges[which].joined)
+    return mergeSymbols(ids, (left, right) => mergeOf.get(pair(left, right)))
   }
 
   return (word) => {
@@ -166,51 +150,6 @@ function wordEncoder(vocabulary: ClipVocabulary): (word: string) => readonly num
     }
     return ids
   }
-}
-
-/**
- * Joins the pair of lowest rank, the leftmost of equals, until no pair is left (Sennrich et al. 2016). The pairs wait
- * in a heap, so n symbols take n log n steps.
- *
- * `ids` is overwritten; `rank(left, right)` is the rank of the pair that stands at those two places now, if it has one.
- */
-function mergeSymbols(
-  ids: number[],
-  rank: (left: number, right: number) => number | undefined,
-  joined: (rank: number) => number,
-): number[] {
-  const gone = -1
-  const next = ids.map((_, place) => place + 1)
-  const previous = ids.map((_, place) => place - 1)
-  const waiting: Candidate[] = []
-  const consider = (left: number) => {
-    if (left < 0 || next[left] >= ids.length) return
-    const found = rank(left, next[left])
-    if (found !== undefined) heapPush(waiting, { rank: found, place: left }, isEarlier)
-  }
-  for (let place = 0; place < ids.length; place++) consider(place)
-  for (let best = heapPop(waiting, isEarlier); best; best = heapPop(waiting, isEarlier)) {
-    const left = best.place
-    const right = next[left]
-    // The pair may have been broken since it was put down, by a merge to either side.
-    if (ids[left] === gone || right >= ids.length || rank(left, right) !== best.rank) continue
-    ids[left] = joined(best.rank)
-    ids[right] = gone
-    next[left] = next[right]
-    if (next[left] < ids.length) previous[next[left]] = left
-    consider(previous[left])
-    consider(left)
-  }
-  return ids.filter((id) => id !== gone)
-}
-
-interface Candidate {
-  readonly rank: number
-  readonly place: number
-}
-
-function isEarlier(a: Candidate, b: Candidate): boolean {
-  return a.rank < b.rank || (a.rank === b.rank && a.place < b.place)
 }
 
 const byteOf = new Map(byteCharacters.map((character, byte) => [character, byte]))

@@ -1,5 +1,13 @@
 import { z } from "zod"
 import { FormatError } from "../ground/errors.ts"
+import {
+  type AddedToken,
+  addedTokensSchema,
+  type ForeignToken,
+  namedTokenSchema,
+  readSettings,
+  tokenSchema,
+} from "./added-tokens.ts"
 import { byteTokens, marks, normaliseText } from "./clip-words.ts"
 
 /** What a CLIP tokenizer folder holds: two JSON files or four, parsed but not yet believed, and the merges as text. */
@@ -12,17 +20,6 @@ export interface ClipTokenizerFiles {
   readonly config?: unknown
   /** special_tokens_map.json; read only where the config has no `added_tokens_decoder`, as transformers does. */
   readonly specialTokens?: unknown
-}
-
-/** A token found in the prompt as it stands, before any word is cut. */
-export interface AddedToken {
-  readonly id: number
-  /** How many ids it stands for, counted up from `id`; 1 where nothing is said. */
-  readonly count?: number
-  /** What is looked for, and what it decodes to. */
-  readonly text: string
-  /** Looked for in the normalised text; otherwise in the text as typed. */
-  readonly normalized: boolean
 }
 
 /** The four files, checked and reduced to what encoding needs. */
@@ -39,17 +36,6 @@ export interface ClipVocabulary {
   readonly maxLength: number
 }
 
-/** transformers can also let a token swallow the white space around it; no CLIP tokenizer does, so it is refused. */
-const tokenSchema = z.object({
-  content: z.string().min(1),
-  normalized: z.boolean().default(false),
-  lstrip: z.literal(false).default(false),
-  rstrip: z.literal(false).default(false),
-  single_word: z.literal(false).default(false),
-})
-
-const namedTokenSchema = z.union([z.string().min(1), tokenSchema]).nullish()
-
 const specialTokensSchema = z.object({
   bos_token: namedTokenSchema,
   eos_token: namedTokenSchema,
@@ -59,10 +45,8 @@ const specialTokensSchema = z.object({
 
 const configSchema = specialTokensSchema.extend({
   model_max_length: z.number().min(3).optional(),
-  added_tokens_decoder: z.record(z.string().regex(/^\d+$/), tokenSchema).optional(),
+  added_tokens_decoder: addedTokensSchema.optional(),
 })
-
-type ForeignToken = z.infer<typeof tokenSchema>
 
 /** CLIP has 77 positions; transformers writes 1e30 into the config for a length that nobody stated. */
 const defaultMaxLength = 77
@@ -78,11 +62,11 @@ const statedMaxLength = 1e6
  */
 export function readClipVocabulary(files: ClipTokenizerFiles): ClipVocabulary {
   const idOf = readVocab(files.vocab)
-  const config = parse(configSchema, files.config ?? {}, "tokenizer_config.json")
+  const config = readSettings(configSchema, files.config ?? {}, "tokenizer_config.json")
   const decoder = config.added_tokens_decoder
   const special = decoder
     ? {}
-    : parse(specialTokensSchema, files.specialTokens ?? {}, "special_tokens_map.json")
+    : readSettings(specialTokensSchema, files.specialTokens ?? {}, "special_tokens_map.json")
 
   const added = new Map<string, AddedToken>()
   const add = (token: ForeignToken, id: number) => {
@@ -181,12 +165,4 @@ function readMerges(text: string, idOf: ReadonlyMap<string, number>): ClipVocabu
     const right = line.slice(space + 1)
     return { left: idIn(left), right: idIn(right), joined: idIn(left + right) }
   })
-}
-
-function parse<T>(schema: z.ZodType<T>, value: unknown, file: string): T {
-  const result = schema.safeParse(value)
-  if (result.success) return result.data
-  const { path, message } = result.error.issues[0]
-  const place = path.length === 0 ? "" : ` at ${path.join(".")}`
-  throw new FormatError(`${file} is not what a CLIP tokenizer holds${place}: ${message}.`)
 }

@@ -15,7 +15,7 @@ const common = {
   data: text,
   /** Folder where the run keeps its state, its losses and what it has learnt. */
   output: text,
-  /** Where a new run begins: at random numbers, or at the model's own weights. */
+  /** Where a new run begins: at random numbers (a ControlNet: at a copy of the U-Net), or at the model's own weights. */
   start: oneOf("scratch", "weights").default("weights"),
   seed: wholeNumber.default(0),
   steps: positiveInteger,
@@ -52,8 +52,15 @@ const schema = z.discriminatedUnion(
       /** Above 1, noisier steps come up more often; 1 draws all alike. */
       timestepShift: positiveNumber.default(1),
     }),
+    z.strictObject({
+      learn: z.literal("controlnet"),
+      ...common,
+      /** Share of captions replaced by the empty one, so that edges alone come to mean something. */
+      conditionDropout: share.default(0.5),
+      timestepShift: positiveNumber.default(1),
+    }),
   ],
-  { error: 'limn learns "autoencoder", "towers" or "denoiser"' },
+  { error: 'limn learns "autoencoder", "towers", "denoiser" or "controlnet"' },
 )
 
 /** A training run as its JSON file says it, defaults filled in. */

@@ -1,6 +1,7 @@
 import { absolutePath, exists, makeFolder, openByteSource, writeFileAtomic } from "#platform"
 import { encodeSafetensors, readSafetensorsHeader, readTensor } from "../formats/safetensors.ts"
 import { storedWeights } from "../graph/weights.ts"
+import { fnv1a } from "../ground/hash.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import { autoencoderConfig } from "../models/config/autoencoder.ts"
@@ -56,14 +57,12 @@ async function readKept(path: string, madeFrom: string): Promise<Tensor<"float32
   }
 }
 
-/** 32 bits over the autoencoder's weights and some of the pictures (FNV-1a), beside their number. */
+/** The hash of the autoencoder's weights and of some of the pictures, beside their number. */
 function fingerprint(parameters: Parameters, images: CaptionedImages): string {
-  let hash = 0x811c9dc5
-  const mix = (bytes: Uint8Array) => {
-    for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193)
-  }
+  let hash: number | undefined
   for (const { data } of parameters.values())
-    mix(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
-  for (let k = 0; k < sampled; k++) mix(images.pixels(Math.floor((k * images.count) / sampled)))
-  return `${images.count}-${(hash >>> 0).toString(16)}`
+    hash = fnv1a(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), hash)
+  for (let k = 0; k < sampled; k++)
+    hash = fnv1a(images.pixels(Math.floor((k * images.count) / sampled)), hash)
+  return `${images.count}-${hash?.toString(16)}`
 }

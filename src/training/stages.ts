@@ -7,10 +7,13 @@ import { toHalf } from "../ground/tensor.ts"
 import { autoencoderConfig } from "../models/config/autoencoder.ts"
 import { clipTextConfig } from "../models/config/clip-text.ts"
 import { clipVisionConfig } from "../models/config/clip-vision.ts"
+import { controlNetConfig, publishedConditioningWidths } from "../models/config/controlnet.ts"
 import { unetConfig } from "../models/config/unet.ts"
 import { autoencoderParameters } from "../models/parameters/autoencoder.ts"
+import { checkParameters } from "../models/parameters/check.ts"
 import { clipTextParameters } from "../models/parameters/clip-text.ts"
 import { clipVisionParameters } from "../models/parameters/clip-vision.ts"
+import { controlNetParameters } from "../models/parameters/controlnet.ts"
 import type { ParameterSpec } from "../models/parameters/module.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
 import { componentWeights, openComponent } from "../pipelines/component.ts"
@@ -25,10 +28,12 @@ import type { CaptionedImages } from "./dataset.ts"
 import { scaledLatents } from "./kept-latents.ts"
 import { deviation, encodeImages } from "./latents.ts"
 import { autoencoding } from "./objectives/autoencoding.ts"
+import { controlling } from "./objectives/controlling.ts"
+import type { DenoisingData } from "./objectives/denoising.ts"
 import { denoising } from "./objectives/denoising.ts"
 import { matching } from "./objectives/matching.ts"
 import { saveComponent } from "./run-files.ts"
-import { startParameters } from "./start.ts"
+import { readParameters, startParameters } from "./start.ts"
 import type { Objective } from "./trainer.ts"
 
 /** A thing to learn, tied to its files: where it starts, what it minimises and how it is kept. */
@@ -54,6 +59,7 @@ export function openStage(
 ): Promise<Stage> {
   if (config.learn === "autoencoder") return autoencoderStage(config, images)
   if (config.learn === "towers") return towersStage(config, images)
+  if (config.learn === "controlnet") return controlNetStage(config, images, onProgress)
   return denoiserStage(config, images, onProgress)
 }
 
@@ -139,20 +145,7 @@ async function denoiserStage(
 ): Promise<Stage> {
   const { json, config } = await configOf(absolutePath(run.model, "unet"), unetConfig)
   const parameters = unetParameters(config)
-  const captions = tokenizeCaptions(images, await openTokenizer(absolutePath(run.model, "tokenizer")))
-  const schedule = await jsonOf(absolutePath(run.model, "scheduler", "scheduler_config.json"))
-  const latents = await scaledLatents(absolutePath(run.model, "vae"), run.output, images, (done) =>
-    onProgress("encoding pictures", done, images.count),
-  )
-  const states = await frozenTextEncoder(run, captions)
-  const data = {
-    latents,
-    captions,
-    states,
-    alphasCumprod: alphasCumprod(schedule),
-    prediction:
-      schedule.prediction_type === "v_prediction" ? ("v_prediction" as const) : ("epsilon" as const),
-  }
+  const data = await denoisingData(run, images, onProgress)
   return {
     objective: denoising(data, config, run),
     parameters,
@@ -164,7 +157,80 @@ async function denoiserStage(
         json,
         halved(average),
       ),
-    close: states.close,
+    close: data.states.close,
+  }
+}
+
+async function controlNetStage(
+  run: TrainingConfig & { learn: "controlnet" },
+  images: CaptionedImages,
+  onProgress: PreparationProgress,
+): Promise<Stage> {
+  const [unetFolder, folder] = ["unet", "controlnet"].map((part) => absolutePath(run.model, part))
+  const component = await openComponent(unetFolder)
+  const unet = await configOf(unetFolder, unetConfig)
+  const unetSpecs = unetParameters(unet.config)
+  const data = await denoisingData(run, images, onProgress)
+  const latentPixels = images.height / data.latents.shape[2]
+  const json =
+    run.start === "weights"
+      ? await jsonOf(absolutePath(folder, "config.json"))
+      : copied(unet.json, latentPixels)
+  const config = controlNetConfig(json, absolutePath(folder, "config.json"))
+  const parameters = controlNetParameters(config)
+  checkParameters(unetSpecs, component.tensors, component.path)
+  return {
+    objective: controlling(
+      images,
+      data,
+      { frozen: component.tensors, unet: unet.config, controlNet: config },
+      run,
+    ),
+    parameters,
+    async initial(random) {
+      const own = await startParameters(run.start, folder, parameters, random)
+      if (run.start === "weights") return own
+      const theirs = await readParameters(component, unetSpecs)
+      return new Map([...own].map(([name, tensor]) => [name, theirs.get(name) ?? tensor]))
+    },
+    save: (average) =>
+      saveComponent(
+        absolutePath(run.output, "controlnet"),
+        "diffusion_pytorch_model.safetensors",
+        json,
+        halved(average),
+      ),
+    close: data.states.close,
+  }
+}
+
+/** config.json of a ControlNet for a U-Net. */
+function copied(unet: Readonly<Record<string, unknown>>, latentPixels: number) {
+  const { _class_name, sample_size, out_channels, up_block_types, center_input_sample, ...shared } = unet
+  return {
+    _class_name: "ControlNetModel",
+    ...shared,
+    conditioning_embedding_out_channels: publishedConditioningWidths(latentPixels),
+  }
+}
+
+async function denoisingData(
+  run: TrainingConfig,
+  images: CaptionedImages,
+  onProgress: PreparationProgress,
+): Promise<DenoisingData> {
+  const captions = tokenizeCaptions(images, await openTokenizer(absolutePath(run.model, "tokenizer")))
+  const schedule = await jsonOf(absolutePath(run.model, "scheduler", "scheduler_config.json"))
+  const latents = await scaledLatents(absolutePath(run.model, "vae"), run.output, images, (done) =>
+    onProgress("encoding pictures", done, images.count),
+  )
+  const states = await frozenTextEncoder(run, captions)
+  return {
+    latents,
+    captions,
+    states,
+    alphasCumprod: alphasCumprod(schedule),
+    prediction: schedule.prediction_type === "v_prediction" ? "v_prediction" : "epsilon",
   }
 }
 

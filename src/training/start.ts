@@ -1,13 +1,10 @@
-import { openByteSource } from "#platform"
-import type { StoredWeight } from "../graph/weights.ts"
-import { arrayOf } from "../ground/dtype.ts"
 import type { CpuGenerator } from "../ground/random/cpu-generator.ts"
-import { sizeOf } from "../ground/shape.ts"
-import { type Tensor, tensor, toFloat32 } from "../ground/tensor.ts"
+import { type Tensor, toFloat32 } from "../ground/tensor.ts"
 import { checkParameters } from "../models/parameters/check.ts"
 import { initialize } from "../models/parameters/initialize.ts"
 import type { ParameterSpec } from "../models/parameters/module.ts"
 import { type Component, openComponent } from "../pipelines/component.ts"
+import { readStored } from "../pipelines/stored-weight.ts"
 import type { Parameters } from "./adamw.ts"
 
 /**
@@ -31,17 +28,6 @@ export async function readParameters(
 ): Promise<Parameters> {
   checkParameters(specs, tensors, path)
   const parameters = new Map<string, Tensor<"float32">>()
-  for (const { name } of specs) parameters.set(name, toFloat32(await readWeight(tensors.get(name)!)))
+  for (const { name } of specs) parameters.set(name, toFloat32(await readStored(tensors.get(name)!)))
   return parameters
-}
-
-async function readWeight({ dtype, shape, storage }: StoredWeight): Promise<Tensor> {
-  if (storage.kind === "memory") return storage.tensor
-  const source = await openByteSource(storage.file)
-  try {
-    const { buffer } = source.read(storage.offset, storage.length)
-    return tensor(dtype, shape, new arrayOf[dtype](buffer, 0, sizeOf(shape)))
-  } finally {
-    source.close()
-  }
 }

@@ -73,6 +73,61 @@ describe("limn draws over a picture", () => {
   }
 })
 
+describe("limn draws what ControlNets say", () => {
+  const [net, other] = ["sd1", "sd1-other"].map((name) =>
+    join(import.meta.dirname, "../golden/controlnet", name),
+  )
+  const bytesOf = (...names: string[]) => names.map((name) => readFileSync(join(folder, name)))
+
+  it("of a picture or of its edges, and again by what a picture's file says", async () => {
+    await draw(["a red heart", "--seed", "7", "--width", "72"])
+    const control = ["--control", net, "--control", other, "--control-image", "red-heart-7.png"]
+    const follow = [...control, "--control-image", "canny:red-heart-7.png"]
+    const how = [
+      "--control-scale",
+      "0.8",
+      "--control-start",
+      "0",
+      "--control-start",
+      ".5",
+      "--control-end",
+      "1",
+    ]
+    const ended = await draw(["a cat", "--seed", "1", ...follow, ...how])
+    expect(ended).toEqual({ code: 0, stdout: "cat-1.png\n", stderr: "" })
+    expect(JSON.parse(readPngText(bytesOf("cat-1.png")[0]).limn)).toMatchObject({
+      // As large as the first picture, and no larger than the model's own.
+      width: 64,
+      height: 56,
+      controls: [
+        { name: "sd1", scale: 0.8, start: 0, end: 1 },
+        { name: "sd1-other", scale: 0.8, start: 0.5, end: 1 },
+      ],
+    })
+    const again = ["again", "cat-1.png", "--model", tiny, "--device", "cpu"]
+    expect((await limn([...again, ...follow, "--out", "again.png"])).code).toBe(0)
+    const [first, same] = bytesOf("cat-1.png", "again.png")
+    expect(same.equals(first)).toBe(true)
+    await limn([...again, ...control, "--control-image", "red-heart-7.png", "--out", "whole.png"])
+    expect(decodePng(bytesOf("whole.png")[0]).data).not.toEqual(decodePng(first).data)
+    expect(await limn(again)).toMatchObject({
+      code: 2,
+      stderr:
+        'limn: cat-1.png was drawn with the ControlNet "sd1"; say where that is with --control, and what it followed with --control-image.\n',
+    })
+  })
+
+  it.each([
+    [["--control", net], "Each --control needs a --control-image of its own; they number 1 and 0."],
+    [
+      ["--control-scale", "1"],
+      "--control-scale goes once for all of --control, or once for each; they number 1 and 0.",
+    ],
+  ])("unless they do not go together: %j", async (args, message) => {
+    expect(await draw(["a cat", ...args])).toEqual({ code: 2, stdout: "", stderr: `limn: ${message}\n` })
+  })
+})
+
 describe("limn again", () => {
   const again = (args: readonly string[]) => limn(["again", "--model", tiny, "--device", "cpu", ...args])
 

@@ -2,53 +2,34 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   truncateSync,
   writeFileSync,
 } from "node:fs"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { describe, expect, it } from "vitest"
 import { readPngText } from "../../src/formats/png-text.ts"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
-import { inOneFile, tinyModel, tinyStableDiffusionXl } from "../unit/tiny-stable-diffusion.ts"
-import { torchCheckpoint } from "../unit/torch-writer.ts"
-import type { Ended, Given, InstalledLimn } from "./processes/installed-limn.ts"
-import { installLimn, runProcess } from "./processes/installed-limn.ts"
+import type { Ended } from "./processes/installed-limn.ts"
+import { runProcess } from "./processes/installed-limn.ts"
+import { limnInAFolder, tiny } from "./processes/limn-in-a-folder.ts"
 
-/** A whole Stable Diffusion folder, tiny and of random weights. */
-const tiny = join(import.meta.dirname, "../golden/pipeline/model")
-
-let installed: InstalledLimn
-beforeAll(() => {
-  installed = installLimn()
-}, 300_000)
-afterAll(() => installed.remove())
-
-let folder: string
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "limn-cli-"))
-})
-afterEach(() => rmSync(folder, { recursive: true }))
-
-const limn = (args: readonly string[], given?: Given) => installed.run(args, { cwd: folder, ...given })
-const draw = (args: readonly string[], given?: Given) =>
-  limn(["--model", tiny, "--steps", "2", "--device", "cpu", ...args], given)
+const at = limnInAFolder()
+const { limn, draw } = at
 
 describe("limn draws", () => {
   it("a picture named after the prompt and the seed, and says where it is", async () => {
     const ended = await draw(["a", "red", "heart", "--seed", "7"])
     expect(ended).toEqual({ code: 0, stdout: "red-heart-7.png\n", stderr: "" })
-    expect(readdirSync(folder)).toEqual(["red-heart-7.png"])
+    expect(readdirSync(at.folder)).toEqual(["red-heart-7.png"])
   })
 
   it("the same picture again, beside the first", async () => {
     for (const name of ["red-heart-7.png", "red-heart-7-2.png"])
       expect(await draw(["a red heart", "--seed", "7"])).toMatchObject({ code: 0, stdout: `${name}\n` })
-    const [first, second] = readdirSync(folder).map((name) => readFileSync(join(folder, name)))
+    const [first, second] = readdirSync(at.folder).map((name) => readFileSync(join(at.folder, name)))
     expect(first.equals(second)).toBe(true)
   })
 
@@ -60,19 +41,20 @@ describe("limn draws", () => {
   it("several pictures, each with a seed that makes it alone", async () => {
     expect((await draw(["a cat", "--seed", "7", "--images", "2"])).stdout).toBe("cat-7.png\ncat-8.png\n")
     expect((await draw(["a cat", "--seed", "8", "--out", "alone.png"])).stdout).toBe("alone.png\n")
-    const [alone, eighth] = ["alone.png", "cat-8.png"].map((name) => readFileSync(join(folder, name)))
+    const [alone, eighth] = ["alone.png", "cat-8.png"].map((name) => readFileSync(join(at.folder, name)))
     expect(alone.equals(eighth)).toBe(true)
   })
 
   it("into a file that is named, in place of the one there", async () => {
-    writeFileSync(join(folder, "mine.png"), "old")
+    writeFileSync(join(at.folder, "mine.png"), "old")
     expect((await draw(["a cat", "--out", "mine.png"])).stdout).toBe("mine.png\n")
-    expect(readFileSync(join(folder, "mine.png"), "latin1").slice(1, 4)).toBe("PNG")
-    expect(readdirSync(folder)).toEqual(["mine.png"])
+    expect(readFileSync(join(at.folder, "mine.png"), "latin1").slice(1, 4)).toBe("PNG")
+    expect(readdirSync(at.folder)).toEqual(["mine.png"])
   })
 
   it("and prints one JSON object where a program asks", async () => {
-    const ended = await draw(["a cat", "--json", "--seed", "18446744073709551615", "--negative", "a dog"])
+    const given = "--seed 18446744073709551615 --noise cuda --negative dog".split(" ")
+    const ended = await draw(["a cat", "--json", ...given])
     expect(ended).toMatchObject({ code: 0, stderr: "" })
     const json = JSON.parse(ended.stdout)
     const ms = expect.any(Number)
@@ -81,9 +63,10 @@ describe("limn draws", () => {
       seed: "18446744073709551615",
       seeds: ["18446744073709551615"],
       prompt: ["a cat"],
-      negativePrompt: ["a dog"],
+      negativePrompt: ["dog"],
       steps: 2,
       guidanceScale: 7.5,
+      noise: "cuda",
       width: 64,
       height: 64,
       imagesPerPrompt: 1,
@@ -98,14 +81,16 @@ describe("limn draws", () => {
 
   it("and says nothing where it shall be quiet", async () => {
     expect(await draw(["a cat", "--quiet", "--seed", "1"])).toEqual({ code: 0, stdout: "", stderr: "" })
-    expect(readdirSync(folder)).toEqual(["cat-1.png"])
+    expect(readdirSync(at.folder)).toEqual(["cat-1.png"])
   })
 
   it("prompts of any length, with weights", async () => {
     const words = "word ".repeat(200)
     for (const prompt of [`${words}(red:1.3)`, `${words}red`, `${words}\\(red:1.3\\)`])
       expect(await draw([prompt, "--seed", "1"])).toMatchObject({ code: 0, stderr: "" })
-    const pictures = readdirSync(folder).map((name) => readPngText(readFileSync(join(folder, name))).limn)
+    const pictures = readdirSync(at.folder).map(
+      (name) => readPngText(readFileSync(join(at.folder, name))).limn,
+    )
     expect(pictures.map((text) => JSON.parse(text).promptSyntax)).toEqual(Array(3).fill("weighted"))
   })
 
@@ -154,6 +139,7 @@ describe("limn refuses in one sentence", () => {
     ["more steps than training had", ["a cat", "--steps", "1001"], 2, /1000/],
     ["an unknown scheduler", ["a cat", "--scheduler", "magic"], 2, /"magic".*euler/],
     ["an unknown device", ["a cat", "--device", "gpu"], 2, /"gpu".*cpu, webgpu, cuda/],
+    ["unknown noise", ["a cat", "--noise", "gpu"], 2, /"gpu".*cpu, cuda/],
     ["an unknown precision", ["a cat", "--precision", "int4"], 2, /"int4".*fp32, fp16/],
     ["a negative seed", ["a cat", "--seed", "-1"], 2, /--seed is "-1"/],
     ["a seed above 2^64 - 1", ["a cat", "--seed", "18446744073709551616"], 2, /outside 0 to/],
@@ -175,7 +161,7 @@ describe("limn refuses in one sentence", () => {
     expect(ended).toEqual({ code, stdout: "", stderr: expect.stringMatching(message) })
     // One sentence on one line, no stack; and nothing was written.
     expect(ended.stderr).toMatch(/^limn: [^\n]+\.\n$/)
-    expect(readdirSync(folder)).toEqual([])
+    expect(readdirSync(at.folder)).toEqual([])
   })
 
   it.each<[string, (model: string) => void, RegExp]>([
@@ -189,13 +175,13 @@ describe("limn refuses in one sentence", () => {
     ["a tensor missing", (model) => dropTensor(join(model, "unet", weights)), /conv_in\.bias/],
     ["no weights", (model) => rmSync(join(model, "vae", weights)), /holds no weights/],
   ])("a model with %s", async (_, damage, message) => {
-    const model = join(folder, "model")
+    const model = join(at.folder, "model")
     cpSync(tiny, model, { recursive: true })
     damage(model)
     const ended = await draw(["a cat", "--model", model])
     expect(ended).toEqual({ code: 1, stdout: "", stderr: expect.stringMatching(message) })
     expect(ended.stderr).toMatch(/^limn: [^\n]+\.\n$/)
-    expect(readdirSync(folder)).toEqual(["model"])
+    expect(readdirSync(at.folder)).toEqual(["model"])
   })
 
   it("and shows where it happened with --debug", async () => {
@@ -203,9 +189,9 @@ describe("limn refuses in one sentence", () => {
   })
 
   it("a checkout that is not built", async () => {
-    cpSync(installed.bin, join(folder, "bin/limn.js"))
-    writeFileSync(join(folder, "package.json"), '{"type": "module"}')
-    const ended = await runProcess(process.execPath, [join(folder, "bin/limn.js")])
+    cpSync(at.bin, join(at.folder, "bin/limn.js"))
+    writeFileSync(join(at.folder, "package.json"), '{"type": "module"}')
+    const ended = await runProcess(process.execPath, [join(at.folder, "bin/limn.js")])
     expect(ended).toEqual({ code: 1, stdout: "", stderr: expect.stringContaining("npm run build") })
   })
 })
@@ -216,82 +202,13 @@ describe("Ctrl-C", () => {
       onStart: (child) => setTimeout(() => child.kill("SIGINT"), ms),
     })
     expect(ended).toEqual({ code: 130, stdout: "", stderr: "" })
-    expect(readdirSync(folder)).toEqual([])
-  })
-})
-
-describe("limn info", () => {
-  const json = async (path: string) => JSON.parse((await limn(["info", path, "--json"])).stdout)
-
-  it("knows a model's parts", async () => {
-    const { code, stdout } = await limn(["info", tiny])
-    expect(code).toBe(0)
-    expect(stdout).toMatch(/unet +UNet2DConditionModel +97,380 +float32 +390 kB/)
-    expect(stdout).toMatch(/in all +152,115/)
-    expect(await json(tiny)).toMatchObject({
-      kind: "model",
-      parameters: 152_115,
-      class: "StableDiffusionPipeline",
-    })
-    expect(await json(join(tiny, "vae"))).toMatchObject({ kind: "component", class: "AutoencoderKL" })
-  })
-
-  it("knows a safetensors file's tensors", async () => {
-    const path = join(tiny, "unet", weights)
-    expect((await limn(["info", path])).stdout).toMatch(/conv_in\.weight +F32 +\[8, 4, 3, 3\]/)
-    const { tensors, metadata } = await json(path)
-    expect(tensors).toHaveLength(324)
-    expect(tensors[0]).toEqual({
-      name: expect.any(String),
-      dtype: "F32",
-      shape: expect.any(Array),
-      offset: expect.any(Number),
-      bytes: expect.any(Number),
-    })
-    expect(metadata).toEqual({ format: "pt" })
-  })
-
-  it("knows the parts of a checkpoint in one file, which draws too", async () => {
-    writeFileSync(join(folder, "model.ckpt"), torchCheckpoint(inOneFile(tinyModel(1))))
-    const { stdout } = await limn(["info", "model.ckpt"])
-    expect(stdout).toMatch(/^model\.ckpt\nA PyTorch file of [\d.]+ MB: 9\d\d tensors, .*\(float32, int64\)\n/)
-    expect(stdout).toContain("Looks like a Stable Diffusion 1.x model, which limn runs\n")
-    expect(stdout).toMatch(/unet +[\d,]+ +float32 +[\d.]+ MB\nvae .*\ntext encoder /)
-    expect(await json("model.ckpt")).toMatchObject({
-      kind: "pytorch",
-      family: "a Stable Diffusion 1.x model",
-    })
-    const size = ["--width", "64", "--height", "64"]
-    expect(await draw(["a cat", "--model", "model.ckpt", "--seed", "1", ...size])).toEqual({
-      code: 0,
-      stdout: "cat-1.png\n",
-      stderr: "",
-    })
-  })
-
-  it("knows SDXL in one file, and that it runs", async () => {
-    const xl = inOneFile(tinyModel(1, tinyStableDiffusionXl))
-    writeFileSync(join(folder, "xl.safetensors"), Buffer.concat(encodeSafetensors(xl)))
-    const { stdout } = await limn(["info", "xl.safetensors"])
-    expect(stdout).toContain("Looks like a Stable Diffusion XL model, which limn runs\n")
-    expect(stdout).toMatch(/unet .*\nvae .*\ntext encoder .*\nsecond text encoder /)
-    expect(await json("xl.safetensors")).toMatchObject({ family: "a Stable Diffusion XL model", runs: true })
-  })
-
-  it("knows how a picture was made, and tells a program everything that makes it again", async () => {
-    await draw(["一颗红心", "--seed", "7", "--scheduler", "DPM++ 2M Karras", "--out", "heart.png"])
-    const { stdout } = await limn(["info", "heart.png"])
-    expect(stdout).toMatch(/^heart\.png\nA PNG picture of 64x64 pixels/)
-    expect(stdout).toMatch(/prompt +一颗红心\n/)
-    expect(stdout).toMatch(/scheduler +DPMSolverMultistepScheduler\n/)
-    const { settings } = await json("heart.png")
-    expect(settings).toMatchObject({ prompt: "一颗红心", seed: 7, steps: 2, width: 64, height: 64 })
+    expect(readdirSync(at.folder)).toEqual([])
   })
 })
 
 describe("limn train", () => {
   const run = (steps: number, keys: object = {}) => {
-    writeDataset(join(folder, "data"))
+    writeDataset(join(at.folder, "data"))
     const config = {
       learn: "denoiser",
       model: tiny,
@@ -300,9 +217,9 @@ describe("limn train", () => {
       batchSize: 2,
       learningRate: 1e-4,
     }
-    writeFileSync(join(folder, "run.json"), JSON.stringify({ ...config, steps, ...keys }))
+    writeFileSync(join(at.folder, "run.json"), JSON.stringify({ ...config, steps, ...keys }))
   }
-  const rows = () => readFileSync(join(folder, "out/loss.csv"), "utf8").trim().split("\n").length - 1
+  const rows = () => readFileSync(join(at.folder, "out/loss.csv"), "utf8").trim().split("\n").length - 1
 
   it("learns, and goes on where it stopped", async () => {
     run(2)
@@ -326,7 +243,7 @@ describe("limn train", () => {
       onStart: (child) => {
         // After the first save there surely are steps to save.
         const waiting = setInterval(() => {
-          if (!existsSync(join(folder, "out/state.safetensors"))) return
+          if (!existsSync(join(at.folder, "out/state.safetensors"))) return
           clearInterval(waiting)
           child.kill("SIGINT")
         }, 50)
@@ -335,7 +252,7 @@ describe("limn train", () => {
     expect(ended).toMatchObject({ code: 130, stdout: "" })
     const [, step] = /Stopped at step (\d+) of 100000/.exec(ended.stderr) ?? []
     expect(rows()).toBe(Number(step))
-    expect(readdirSync(join(folder, "out")).filter((name) => name.endsWith(".part"))).toEqual([])
+    expect(readdirSync(join(at.folder, "out")).filter((name) => name.endsWith(".part"))).toEqual([])
   })
 
   it("refuses what is wrong in its file", async () => {
@@ -360,9 +277,9 @@ describe("help", () => {
 /** `script` gives a process a terminal of its own; Linux has it. */
 describe.skipIf(!existsSync("/usr/bin/script"))("in a terminal", () => {
   const inTerminal = (args: readonly string[]): Promise<Ended> => {
-    const words = [process.execPath, installed.bin, "--model", tiny, "--device", "cpu", ...args]
+    const words = [process.execPath, at.bin, "--model", tiny, "--device", "cpu", ...args]
     const command = `stty cols 80; env -u CI TERM=xterm-256color COLORTERM=truecolor ${words.map((word) => `'${word}'`).join(" ")}`
-    return runProcess("/usr/bin/script", ["-qec", command, "/dev/null"], { cwd: folder })
+    return runProcess("/usr/bin/script", ["-qec", command, "/dev/null"], { cwd: at.folder })
   }
 
   it("limn shows a bar while it works, and then the picture", async () => {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { type Pixels, pixels } from "../../src/ground/image.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { int64 } from "../../src/ground/tensor.ts"
+import { controlNet } from "../../src/pipelines/controlnet.ts"
 import type { DenoiseStep } from "../../src/pipelines/denoise.ts"
 import type { DrawOptions } from "../../src/pipelines/draw.ts"
 import { imageToImage } from "../../src/pipelines/image-to-image.ts"
@@ -13,12 +14,13 @@ import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { encodeNegative, encodePrompt } from "../../src/pipelines/prompts.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
+import { firstKolors } from "../unit/first-kolors.ts"
 import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../unit/golden.ts"
 
 interface Case {
   name: string
   /** Text to image where nothing else is said. */
-  verb?: "image-to-image" | "inpaint"
+  verb?: "text-to-image" | "image-to-image" | "inpaint"
   model?: string
   strength?: number
   prompt: string
@@ -32,6 +34,10 @@ interface Case {
   eta?: number
   clipSkip?: number
   imagesPerPrompt: number
+  /** Folders of the ControlNets that the model has. */
+  controlNets?: string[]
+  controls?: { scale: number; start: number; end: number }[]
+  guessMode?: boolean
   scheduler: { class: string; config: Record<string, unknown> }
 }
 
@@ -51,19 +57,45 @@ function pictureOf({ shape, data }: Tensor): Pixels {
 
 /** Draws as the case says: over the golden's picture, into it, or from the text alone. */
 function drawCase(options: DrawOptions, { verb, strength }: Case, golden: Record<string, Tensor>) {
-  if (verb === undefined) return textToImage(model, options)
+  if (verb === undefined || verb === "text-to-image") return textToImage(model, options)
   const given = { ...options, strength, image: pictureOf(golden.image) }
   if (verb === "image-to-image") return imageToImage(model, given)
   return inpaint(model, { ...given, mask: pictureOf(golden.mask) })
 }
 
+/** The tokenizer's rows for the negative prompt and for the prompt, by the names of the reference. */
+function expectSameRows({ negativePrompt, prompt }: Case, golden: Record<string, Tensor>): void {
+  const [{ tokenizer }] = model.textEncoders
+  const rows = [negativePrompt ?? "", prompt].map((text) => tokenizer.tokenize(text))
+  const tensorOf = (parts: readonly ArrayLike<number>[]) =>
+    int64(
+      [2, tokenizer.maxLength],
+      parts.flatMap((part) => Array.from(part)),
+    )
+  expect(tensorOf(rows.map(({ ids }) => ids))).toEqual(golden.input_ids)
+  const masked = rows.filter((row) => "attentionMask" in row)
+  if (masked.length === 0) return
+  expect(tensorOf(masked.map(({ attentionMask }) => attentionMask))).toEqual(golden.attention_mask)
+  expect(tensorOf(masked.map(({ positionIds }) => positionIds))).toEqual(golden.position_ids)
+}
+
 /** Latents after every step within 1e-3 of the largest, and 99.9% of 8-bit values within 1. */
 async function expectSamePictures(given: Case, golden: Record<string, Tensor>): Promise<void> {
-  const { scheduler, negativePrompt, name: _, verb: __, model: ___, strength: ____, ...options } = given
+  const {
+    scheduler,
+    negativePrompt,
+    controls,
+    name: _,
+    verb: __,
+    model: ___,
+    strength: ____,
+    ...options
+  } = given
   const drifts: number[] = []
   const asked = {
     ...options,
     negativePrompt: negativePrompt ?? undefined,
+    controls: controls?.map((one, i) => ({ ...one, image: pictureOf(golden[`control.${i}`]) })),
     scheduler: { ...scheduler.config, _class_name: scheduler.class },
     onStep: ({ step, latents }: DenoiseStep) => {
       drifts.push(relativeDifference(latents, golden[`latents.${step - 1}`]))
@@ -87,9 +119,7 @@ describe("textToImage against diffusers' StableDiffusionPipeline", () => {
   loaded(join(goldenFolder, "pipeline/model"))
   test.each(goldenJson<Case[]>("pipeline/cases.json"))("$name", async (given) => {
     const golden = goldenTensors(`pipeline/${given.name}.safetensors`)
-    const [{ tokenizer }] = model.textEncoders
-    const rows = [given.negativePrompt!, given.prompt].flatMap((text) => tokenizer.tokenize(text).ids)
-    expect(int64([2, 77], rows)).toEqual(golden.input_ids)
+    expectSameRows(given, golden)
     const { encoderHiddenStates } = await encodePrompt(model, given.prompt)
     expect(relativeDifference(encoderHiddenStates, golden.prompt_embeds)).toBeLessThan(1e-5)
     await expectSamePictures(given, golden)
@@ -115,6 +145,33 @@ describe("textToImage against diffusers' StableDiffusionXLPipeline", () => {
   })
 })
 
+describe.each(["as diffusers has it", "as it was first published"])(
+  "Kolors, %s, against diffusers' KolorsPipeline and KolorsImg2ImgPipeline",
+  (layout) => {
+    loaded(layout === "as diffusers has it" ? join(goldenFolder, "pipeline-kolors/model") : firstKolors())
+    test.each(goldenJson<Case[]>("pipeline-kolors/cases.json"))("$name", async (given) => {
+      const golden = goldenTensors(`pipeline-kolors/${given.name}.safetensors`)
+      expectSameRows(given, golden)
+      if (golden.prompt_embeds) {
+        const positive = await encodePrompt(model, given.prompt)
+        const negative = await encodeNegative(model, given.negativePrompt ?? "")
+        for (const [prefix, one] of [
+          ["", positive],
+          ["negative_", negative],
+        ] as const) {
+          expect(relativeDifference(one.encoderHiddenStates, golden[`${prefix}prompt_embeds`])).toBeLessThan(
+            1e-5,
+          )
+          expect(relativeDifference(one.textEmbeds, golden[`${prefix}pooled_prompt_embeds`])).toBeLessThan(
+            1e-5,
+          )
+        }
+      }
+      await expectSamePictures(given, golden)
+    })
+  },
+)
+
 describe.each(["pipeline", "pipeline-xl", "nine"])("a given picture against diffusers, model %s", (name) => {
   const nine = mkdtempSync(join(tmpdir(), "limn-nine-"))
   cpSync(join(goldenFolder, "pipeline/model"), nine, { recursive: true })
@@ -126,5 +183,24 @@ describe.each(["pipeline", "pipeline-xl", "nine"])("a given picture against diff
   const cases = goldenJson<Case[]>("given-pictures/cases.json")
   test.each(cases.filter((one) => one.model === name))("$name", async (given) => {
     await expectSamePictures(given, goldenTensors(`given-pictures/${given.name}.safetensors`))
+  })
+})
+
+describe.each(["pipeline", "pipeline-xl"])("ControlNets against diffusers', model %s", (name) => {
+  const cases = goldenJson<Case[]>("controlnet/cases.json").filter((one) => one.model === name)
+  const sets = [...new Set(cases.map(({ controlNets }) => controlNets!.join()))]
+  describe.each(sets)("with %s", (set) => {
+    loaded(join(goldenFolder, name, "model"))
+    let plain: Model
+    beforeAll(async () => {
+      plain = model
+      model = await plain.with(
+        ...set.split(",").map((net) => controlNet(join(goldenFolder, "controlnet", net))),
+      )
+    })
+    afterAll(() => plain.close())
+    test.each(cases.filter(({ controlNets }) => controlNets!.join() === set))("$name", async (given) => {
+      await expectSamePictures(given, goldenTensors(`controlnet/${given.name}-case.safetensors`))
+    })
   })
 })

@@ -16,13 +16,18 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { memorySource } from "../../src/formats/byte-source.ts"
 import { encodeSafetensors, readSafetensorsHeader, readTensor } from "../../src/formats/safetensors.ts"
 import { FormatError } from "../../src/ground/errors.ts"
+import { pixels } from "../../src/ground/image.ts"
 import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import { tensor } from "../../src/ground/tensor.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
 import { unetParameters } from "../../src/models/parameters/unet.ts"
 import { componentWeights, openComponent } from "../../src/pipelines/component.ts"
+import { controlNet } from "../../src/pipelines/controlnet.ts"
+import { load } from "../../src/pipelines/load.ts"
+import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { type TrainOptions, train } from "../../src/training/train.ts"
 import { DivergenceError } from "../../src/training/trainer.ts"
+import { relativeDifference } from "../unit/golden.ts"
 
 /** A whole Stable Diffusion folder, tiny and of random weights. */
 const tiny = join(import.meta.dirname, "../golden/pipeline/model")
@@ -127,6 +132,7 @@ describe("learning", () => {
     ["autoencoder", { learningRate: 1e-2 }, 0.95],
     ["towers", { learningRate: 3e-3, batchSize: 8 }, 0.95],
     ["denoiser", { learningRate: 1e-2, batchSize: 8 }, 0.95],
+    ["controlnet", { learningRate: 1e-2, batchSize: 8 }, 0.95],
   ])("makes the loss of the %s fall in 30 steps", async (learn, changed, share) => {
     const seen = await losses(configured({ learn, steps: 30, ...changed }))
     expect(seen).toHaveLength(30)
@@ -145,6 +151,39 @@ describe("learning", () => {
       "state.safetensors",
       "unet",
     ])
+  })
+
+  test("begins a ControlNet at the denoiser, which it changes once it has learnt, and goes on from it", async () => {
+    const learn = { learn: "controlnet", batchSize: 8 }
+    const still = { steps: 1, learningRate: 1e-12, weightDecay: 0 }
+    await train(configured({ ...learn, ...still }, "still"))
+    await train(configured({ ...learn, steps: 5 }, "learnt"))
+    const edges = pixels(
+      16,
+      16,
+      3,
+      new Uint8Array(16 * 16 * 3).map((_, i) => (i % 9 === 0 ? 255 : 0)),
+    )
+    const drawn = async (folders: readonly string[]) => {
+      const plain = await load(model, { device: "cpu", threads: 1 })
+      const steered = await plain.with(...folders.map((one) => controlNet(join(folder, one, "controlnet"))))
+      const controls = folders.map(() => ({ image: edges }))
+      const options = { prompt: "a red disc", steps: 2, seed: 7, width: 16, height: 16, controls }
+      const { latents } = await textToImage(steered, options)
+      await plain.close()
+      await steered.close()
+      return latents
+    }
+    const plain = await drawn([])
+    expect(relativeDifference(await drawn(["still"]), plain)).toBeLessThan(1e-6)
+    expect(relativeDifference(await drawn(["learnt"]), plain)).toBeGreaterThan(1e-2)
+
+    const further = join(folder, "further")
+    cpSync(model, further, { recursive: true })
+    cpSync(join(folder, "learnt/controlnet"), join(further, "controlnet"), { recursive: true })
+    await train(configured({ ...learn, ...still, model: further, start: "weights" }, "same"))
+    const file = "controlnet/diffusion_pytorch_model.safetensors"
+    expect(bytesOf("same", file).equals(bytesOf("learnt", file))).toBe(true)
   })
 
   test("tells the diffusion model how far an autoencoder's latents spread", async () => {
@@ -175,6 +214,7 @@ describe("a stopped run", () => {
     ["denoiser", { accumulation: 2 }],
     ["autoencoder", {}],
     ["towers", {}],
+    ["controlnet", {}],
   ])("goes on as if it had not stopped: %s", async (learn, changed) => {
     const straight = configured({ learn, schedule: "cosine", warmupSteps: 3, ...changed }, "straight")
     const parted = configured({ learn, schedule: "cosine", warmupSteps: 3, ...changed }, "parted")

@@ -3,7 +3,7 @@ import * as ops from "../../src/graph/ops/index.ts"
 import type { Op, Padding2d, Value } from "../../src/graph/value.ts"
 import type { Shape } from "../../src/ground/shape.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
-import { float32, int64 } from "../../src/ground/tensor.ts"
+import { float32, int64, tensor } from "../../src/ground/tensor.ts"
 import type { Dice } from "./dice.ts"
 
 /** One use of an operator: the shapes of its real inputs, and the call. */
@@ -81,6 +81,13 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
       call: ([x, y]) => ops.matmul(x, y),
     },
   ],
+  quantizedMatmul: [
+    quantized({ x: [3, 32], out: 5, bits: 8, blockSize: 32 }),
+    quantized({ x: [2, 3, 96], out: 7, bits: 8, blockSize: 32 }),
+    quantized({ x: [1, 128], out: 4, bits: 8, blockSize: 128 }),
+    quantized({ x: [3, 32], out: 5, bits: 4, blockSize: 32 }),
+    quantized({ x: [2, 3, 192], out: 9, bits: 4, blockSize: 64 }),
+  ],
   conv2d: [
     ...[1, 2].flatMap((stride) =>
       [0, 1].map((padding) => convolution({ picture: [2, 3, 6, 7], kernel: [4, 3, 3, 3], stride, padding })),
@@ -134,6 +141,11 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
     name: `[${shape}]`,
     shapes: [shape, shape.slice(-1), shape.slice(-1)],
     call: (inputs) => node("layerNorm", inputs, { eps: 1e-3 }),
+  })),
+  rmsNorm: [[4, 6], [2, 3, 5], [7], [2, 2, 2, 3]].map((shape) => ({
+    name: `[${shape}]`,
+    shapes: [shape, shape.slice(-1)],
+    call: (inputs) => node("rmsNorm", inputs, { eps: 1e-3 }),
   })),
   softmax: unary(ops.softmax),
   logSoftmax: unary(ops.logSoftmax),
@@ -321,4 +333,32 @@ function normalising({ x, groups, eps }: { x: Shape; groups: number; eps: number
 
 function enlarging(shape: Shape, height: number, width: number): Case {
   return one(`[${shape}] to ${height}x${width}`, shape, (x) => ops.upsampleNearest(x, height, width))
+}
+
+/** A product with a weight of any bytes, and scales of either sign. */
+function quantized({
+  x,
+  out,
+  bits,
+  blockSize,
+}: {
+  x: readonly number[]
+  out: number
+  bits: 4 | 8
+  blockSize: number
+}): Case {
+  const blocks = x[x.length - 1] / blockSize
+  const shape = [out, blocks, (blockSize * bits) / 8]
+  const bytes = Uint8Array.from({ length: sizeOf(shape) }, (_, i) => (i * 2654435761) >>> 24)
+  const scales = Float32Array.from({ length: out * blocks }, (_, i) => Math.sin(i + 1))
+  return {
+    name: `${bits} bits in blocks of ${blockSize}, x [${x}]`,
+    shapes: [x],
+    call: ([given]) =>
+      node(
+        "quantizedMatmul",
+        [given, constant(tensor("uint8", shape, bytes)), constant(float32([out, blocks], scales))],
+        { bits, blockSize },
+      ),
+  }
 }

@@ -63,6 +63,17 @@ const pairs =
     return out
   }
 
+/** Each block as multiples of a 127th of its largest number. */
+function roundedInBlocks(x: Float64Array, blockSize: number): Float64Array {
+  const rounded = x.slice()
+  for (let start = 0; start < x.length; start += blockSize) {
+    const block = rounded.subarray(start, start + blockSize)
+    const step = block.reduce((most, v) => Math.max(most, Math.abs(v)), 0) / 127
+    if (step > 0) block.set(block.map((v) => Math.round(v / step) * step))
+  }
+  return rounded
+}
+
 /** Every operator as textbooks write it, one number at a time. */
 export const meanings: { readonly [P in Op]: Meaning<P> } = {
   input: () => {
@@ -108,6 +119,23 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
           b.data[offset(b.shape, [...rightBatch, ...(transB ? [column, k] : [k, column])])]
       out[at] = scale * sum
     })
+    return out
+  },
+  quantizedMatmul: ([x, w, scales], { bits, blockSize }, shape) => {
+    const out = new Float64Array(sizeOf(shape))
+    const [columns, blocks] = scales.shape
+    const rounded = roundedInBlocks(x.data, blockSize)
+    const perByte = 8 / bits
+    for (const at of out.keys()) {
+      const row = Math.floor(at / columns)
+      const column = at % columns
+      for (let k = 0; k < blocks * blockSize; k++) {
+        const byte = w.data[Math.floor((column * blocks * blockSize + k) / perByte)]
+        const integer = (byte >> (bits * (k % perByte))) & (2 ** bits - 1)
+        const scale = scales.data[column * blocks + Math.floor(k / blockSize)]
+        out[at] += rounded[row * blocks * blockSize + k] * (integer - 2 ** (bits - 1)) * scale
+      }
+    }
     return out
   },
   conv2d: ([x, w, bias], { stride, padding }, shape) => {
@@ -178,6 +206,11 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
     rows(x.data, x.shape.at(-1)!, (row) =>
       normalised(row, eps).map((v, i) => v * scale.data[i] + bias.data[i]),
     ),
+  rmsNorm: ([x, scale], { eps }) =>
+    rows(x.data, x.shape.at(-1)!, (row) => {
+      const square = row.reduce((sum, v) => sum + v * v, 0) / row.length
+      return row.map((v, i) => (v * scale.data[i]) / Math.sqrt(square + eps))
+    }),
   softmax: ([x]) => rows(x.data, x.shape.at(-1)!, softmaxOf),
   logSoftmax: ([x]) => rows(x.data, x.shape.at(-1)!, (row) => softmaxOf(row).map(Math.log)),
 

@@ -36,6 +36,9 @@ const groupNorm = (x: Value, groups: number, channels = x.shape[1]) =>
 const transposed = (x: Value, w: Value, attributes: Partial<Attributes["convTranspose2d"]> = {}) =>
   node("convTranspose2d", [x, w], { stride: 1, padding: [0, 0, 0, 0], outputPadding: [0, 0], ...attributes })
 
+const quantized = (x: Value, w: Value, scales: Value) =>
+  node("quantizedMatmul", [x, w, scales], { bits: 8, blockSize: 32 })
+
 const refused: { readonly [P in Op]: Refused } = {
   input: [[() => node("input", [], { name: "x" }), "is made by `input`, not by a rule"]],
   weight: [
@@ -76,6 +79,21 @@ const refused: { readonly [P in Op]: Refused } = {
       "float32[2, 3] and float16[3, 2] have different element types",
     ],
     [() => ops.matmul(of("int64", 2, 3), f(3, 2)), "int64[2, 3] does not hold real numbers"],
+  ],
+  quantizedMatmul: [
+    [
+      () => quantized(f(2, 64), of("uint8", 5, 2, 16), f(5, 2)),
+      "the weight uint8[5, 2, 16] is not in blocks of 32 integers of 8 bits",
+    ],
+    [
+      () => quantized(f(2, 64), f(5, 2, 32), f(5, 2)),
+      "the weight float32[5, 2, 32] is not in blocks of 32 integers of 8 bits",
+    ],
+    [() => quantized(f(2, 96), of("uint8", 5, 2, 32), f(5, 2)), "2 blocks of 32 do not take float32[2, 96]"],
+    [
+      () => quantized(f(2, 64), of("uint8", 5, 2, 32), f(5)),
+      "the scales float32[5] are not one for each block of uint8[5, 2, 32]",
+    ],
   ],
   conv2d: [
     [() => ops.convolve(f(3, 8, 8), f(4, 3, 3, 3), undefined), "float32[3, 8, 8] is not [B, C, H, W]"],
@@ -161,6 +179,11 @@ const refused: { readonly [P in Op]: Refused } = {
     [() => node("layerNorm", [f(2, 6), f(5), f(6)], { eps: 1e-5 }), "float32[5] is not a vector of 6"],
     [() => node("layerNorm", [f(2, 6), f(6), f(2, 6)], { eps: 1e-5 }), "float32[2, 6] is not a vector of 6"],
     [() => node("layerNorm", [f(), f(1), f(1)], { eps: 1e-5 }), "float32[] has no last axis"],
+  ],
+  rmsNorm: [
+    [() => node("rmsNorm", [f(2, 6), f(5)], { eps: 1e-5 }), "float32[5] is not a vector of 6"],
+    [() => node("rmsNorm", [f(2, 6), f(1, 6)], { eps: 1e-5 }), "float32[1, 6] is not a vector of 6"],
+    [() => node("rmsNorm", [f(), f(1)], { eps: 1e-5 }), "float32[] has no last axis"],
   ],
   softmax: [...notReal(ops.softmax), [() => ops.softmax(f()), "float32[] has no last axis"]],
   logSoftmax: [...notReal(ops.logSoftmax), [() => ops.logSoftmax(f()), "float32[] has no last axis"]],

@@ -97,12 +97,12 @@ describe("load says in one sentence what is wrong with", () => {
     edit("model_index.json", { text_encoder_3: ["transformers", "T5EncoderModel"] })
     await refuses(
       LimnError,
-      /describes a model of .*text_encoder_3.*; limn runs Stable Diffusion 1.x \(.*\) and Stable Diffusion XL \(/,
+      /describes a model of .*text_encoder_3.*; limn runs Stable Diffusion 1.x \(.*\), Stable Diffusion XL \(.*\) and Kolors \(/,
     )
   })
   test("a part that is missing from the index", async () => {
     edit("model_index.json", { vae: [null, null] })
-    await refuses(LimnError, /describes a model of .*; limn runs Stable Diffusion 1.x \(.*vae.*\) and/)
+    await refuses(LimnError, /describes a model of .*; limn runs Stable Diffusion 1.x \(.*vae.*\), /)
   })
   test("a part that is missing from the folder", async () => {
     rmSync(join(folder, "unet"), { recursive: true })

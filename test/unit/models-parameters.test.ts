@@ -6,13 +6,17 @@ import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import type { Shape } from "../../src/ground/shape.ts"
 import { formatShape, sizeOf } from "../../src/ground/shape.ts"
 import { autoencoderConfig } from "../../src/models/config/autoencoder.ts"
+import { chatGlmConfig } from "../../src/models/config/chatglm.ts"
 import { clipTextConfig } from "../../src/models/config/clip-text.ts"
+import { controlNetConfig } from "../../src/models/config/controlnet.ts"
 import { taesdConfig } from "../../src/models/config/taesd.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
 import { renameAutoencoderKey, renameTaesdKey } from "../../src/models/names.ts"
 import { autoencoderParameters } from "../../src/models/parameters/autoencoder.ts"
+import { chatGlmParameters, isChatGlmHead } from "../../src/models/parameters/chatglm.ts"
 import { checkParameters } from "../../src/models/parameters/check.ts"
 import { clipTextParameters } from "../../src/models/parameters/clip-text.ts"
+import { controlNetParameters } from "../../src/models/parameters/controlnet.ts"
 import { initialize } from "../../src/models/parameters/initialize.ts"
 import type { ParameterSpec } from "../../src/models/parameters/module.ts"
 import { taesdParameters } from "../../src/models/parameters/taesd.ts"
@@ -23,6 +27,7 @@ const golden = new URL("../golden/", import.meta.url)
 
 const parametersFrom = {
   UNet2DConditionModel: (config: unknown) => unetParameters(unetConfig(config, "config.json")),
+  ControlNetModel: (config: unknown) => controlNetParameters(controlNetConfig(config, "config.json")),
   AutoencoderKL: (config: unknown) => autoencoderParameters(autoencoderConfig(config, "config.json")),
   AutoencoderTiny: (config: unknown) => taesdParameters(taesdConfig(config, "config.json")),
   CLIPTextModel: (config: unknown) => clipTextParameters(clipTextConfig(config, "config.json")),
@@ -53,6 +58,12 @@ describe("published checkpoints, name by name and shape by shape", () => {
       publishedKeys("kolors_unet").with(0, "conv_in.weight\t[320, 9, 3, 3]"),
       2_579_473_220,
     ],
+    [
+      "Kolors' ControlNets",
+      parametersFrom.ControlNetModel(published.kolorsUnet),
+      publishedKeys("kolors_controlnet"),
+      1_263_009_296,
+    ],
     ["TAESD", parametersFrom.AutoencoderTiny({}), publishedKeys("taesd"), 2_445_063],
     ["the autoencoder", autoencoder(published.sd14Autoencoder), publishedKeys("vae"), 83_653_863],
     [
@@ -62,6 +73,12 @@ describe("published checkpoints, name by name and shape by shape", () => {
       123_060_480,
     ],
     ["CLIP-bigG's text half", clipText(published.clipBigG), publishedKeys("clip_bigg_text"), 694_659_840],
+    [
+      "ChatGLM3, less what follows its last layer",
+      chatGlmParameters(chatGlmConfig(published.chatglm3, "config.json")),
+      publishedKeys("chatglm3").filter((line) => !isChatGlmHead(line)),
+      6_243_584_032 - 32 - 4096 - 65_024 * 4096,
+    ],
   ])("%s", (_, specs, keys, total) => {
     expect(lines(specs)).toEqual(keys)
     expect(count(specs)).toBe(total)

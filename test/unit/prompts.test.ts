@@ -70,9 +70,9 @@ describe("emphasis", () => {
 
 test("weights that are read as text are told of", () => {
   const texts = ["a cat (smiling), at 10:30", "a (red:1.3) cat"]
-  expect(promptWarnings(texts, "weighted")).toEqual([])
-  expect(promptWarnings(texts.slice(0, 1), "plain")).toEqual([])
-  expect(promptWarnings(texts, "plain")).toEqual([
+  expect(promptWarnings({ textEncoders: [] }, texts, "weighted")).toEqual([])
+  expect(promptWarnings({ textEncoders: [] }, texts.slice(0, 1), "plain")).toEqual([])
+  expect(promptWarnings({ textEncoders: [] }, texts, "plain")).toEqual([
     'Weights are read as text in "a (red:1.3) cat"; promptSyntax "weighted" would heed them.',
   ])
 })

@@ -4,12 +4,15 @@ import { sameShape } from "../../src/ground/shape.ts"
 import {
   compVisAutoencoderName,
   compVisAverageName,
+  compVisControlNetName,
   compVisUNetName,
 } from "../../src/models/compvis-names.ts"
 import { autoencoderConfig } from "../../src/models/config/autoencoder.ts"
 import { clipTextConfig } from "../../src/models/config/clip-text.ts"
+import { controlNetConfig } from "../../src/models/config/controlnet.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
 import { openClipPlace } from "../../src/models/open-clip-names.ts"
+import { controlNetParameters } from "../../src/models/parameters/controlnet.ts"
 import type { ParameterSpec } from "../../src/models/parameters/module.ts"
 import { fittedModel } from "../../src/models/published-model.ts"
 import { publishedStableDiffusion1 } from "../../src/models/stable-diffusion-1.ts"
@@ -17,7 +20,12 @@ import { publishedSdxl, publishedTurbo } from "../../src/models/stable-diffusion
 import { dice } from "./dice.ts"
 import * as published from "./published-configs.ts"
 import type { OriginalName } from "./tiny-stable-diffusion.ts"
-import { specsOf, tinyStableDiffusion1, tinyStableDiffusionXl } from "./tiny-stable-diffusion.ts"
+import {
+  readOriginalNames,
+  specsOf,
+  tinyStableDiffusion1,
+  tinyStableDiffusionXl,
+} from "./tiny-stable-diffusion.ts"
 
 const unet = unetConfig(published.sd14Unet, "unet")
 const vae = autoencoderConfig(published.sd14Autoencoder, "vae")
@@ -60,6 +68,20 @@ describe("names of the original files", () => {
       expect(ours.size).toBe(count)
     },
   )
+
+  it("are those of its authors in a ControlNet, which diffusers' converter reads too, with none left", () => {
+    const config = controlNetConfig(published.sd14Unet, "controlnet")
+    const rows = readOriginalNames("ldm_controlnet")
+    const ours = controlNetParameters(config).map(({ name, shape }) => ({
+      theirs: `control_model.${compVisControlNetName(name, config)}`,
+      ours: `controlnet.${name}`,
+      shape,
+      how: "",
+    }))
+    const byName = (a: OriginalName, b: OriginalName) => (a.ours < b.ours ? -1 : 1)
+    expect(ours.sort(byName)).toEqual(rows.toSorted(byName))
+    expect(ours).toHaveLength(340)
+  })
 
   it("are OpenCLIP's in SDXL's second text encoder, three layers of an attention in one, the projection turned", () => {
     const places = specsOf("text_encoder_2", published.clipBigG).map(({ name }) => {

@@ -8,7 +8,6 @@ import type { Tensor } from "../../src/ground/tensor.ts"
 import { zeros } from "../../src/ground/tensor.ts"
 import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
-import { textFeeds } from "../../src/pipelines/text-encoder.ts"
 import { withTextualInversion } from "../../src/pipelines/textual-inversion.ts"
 import { dice } from "./dice.ts"
 import { goldenFolder } from "./golden.ts"
@@ -22,6 +21,9 @@ beforeAll(async () => {
   large = await load(join(goldenFolder, "pipeline-xl/model"), { device: "cpu" })
 })
 afterAll(() => rmSync(folder, { recursive: true }))
+
+/** Its text encoders, all of which are CLIPs. */
+const clips = ({ textEncoders }: Model) => textEncoders.filter((encoder) => encoder.kind === "clip")
 
 const golden = (name: string) => join(goldenFolder, "prompts", name)
 
@@ -39,49 +41,48 @@ describe("a file of textual inversion", () => {
     ["parameter-dict.pt", "parameter-dict", 2],
     ["emb-params.safetensors", "emb-params", 2],
   ])("%s gives the word %s of %i tokens", async (name, word, count) => {
-    const { textEncoders } = await withTextualInversion(small, golden(name))
-    const [{ tokenizer, config, learnt }] = textEncoders
+    const [{ tokenizer, config, learnt }] = clips(await withTextualInversion(small, golden(name)))
     expect(learnt).toMatchObject([{ word, vectors: { shape: [count, 24] } }])
     const ids = Array.from({ length: count }, (_, k) => config.vocabSize + k)
     expect(tokenizer.encode(`a ${word.toUpperCase()}`)).toEqual([
-      ...small.textEncoders[0].tokenizer.encode("a"),
+      ...clips(small)[0].tokenizer.encode("a"),
       ...ids,
     ])
   })
 
   test("is found in any case and within other words, as transformers finds it", async () => {
     const one = await withTextualInversion(small, golden("cat-toy.bin"))
-    const { textEncoders } = await withTextualInversion(one, golden("ink-style.pt"))
+    const [{ tokenizer }] = clips(await withTextualInversion(one, golden("ink-style.pt")))
     // By CLIPTokenizer of transformers 5, with all vectors of each word.
-    expect(textEncoders[0].tokenizer.encode("a <CAT-toy>, Ink-Style inkink-styles")).toEqual([
+    expect(tokenizer.encode("a <CAT-toy>, Ink-Style inkink-styles")).toEqual([
       320, 764, 765, 766, 267, 767, 768, 512, 330, 767, 768, 338,
     ])
   })
 
   test("may give SDXL's two encoders a word", async () => {
-    const { textEncoders } = await withTextualInversion(large, golden("xl-word.safetensors"), { token: "Ω" })
-    expect(textEncoders.map(({ learnt }) => learnt[0].vectors.shape)).toEqual([
+    const encoders = clips(await withTextualInversion(large, golden("xl-word.safetensors"), { token: "Ω" }))
+    expect(encoders.map(({ learnt }) => learnt[0].vectors.shape)).toEqual([
       [2, 16],
       [2, 24],
     ])
-    for (const { tokenizer, config } of textEncoders)
+    for (const { tokenizer, config } of encoders)
       expect(tokenizer.encode("ω")).toEqual([config.vocabSize, config.vocabSize + 1])
   })
 
   test("leaves the model as it was, and joins other words", async () => {
     const one = await withTextualInversion(small, golden("cat-toy.bin"))
     const two = await withTextualInversion(one, golden("ink-style.pt"))
-    const [{ vocabSize }] = [small.textEncoders[0].config]
+    const [{ vocabSize }] = clips(small)
     const text = "<cat-toy> ink-style <cat-toy>_2"
-    expect(two.textEncoders[0].tokenizer.encode(text)).toEqual([0, 1, 2, 3, 4, 2].map((k) => vocabSize + k))
+    expect(clips(two)[0].tokenizer.encode(text)).toEqual([0, 1, 2, 3, 4, 2].map((k) => vocabSize + k))
     for (const model of [small, one]) {
-      const ids = model.textEncoders[0].tokenizer.encode("ink-style")
+      const ids = clips(model)[0].tokenizer.encode("ink-style")
       expect(ids.every((id) => id < vocabSize)).toBe(true)
     }
-    const row = two.textEncoders[0].tokenizer.row([vocabSize + 4, 5])
-    const { ids, places } = textFeeds(two.textEncoders[0], row)
-    expect([...ids.data.slice(0, 3)]).toEqual([row[0], 0, 5].map(BigInt))
-    expect([...places.data.slice(0, 3)]).toEqual([0n, 81n, 2n])
+    const { ids, places } = clips(two)[0].rows([[{ text: "<cat-toy> a", weight: 1 }]])[0].feeds
+    const [bos, a] = clips(small)[0].tokenizer.tokenize("a").ids
+    expect([...ids.data.slice(0, 5)]).toEqual([bos, 0, 0, 0, a].map(BigInt))
+    expect([...places.data.slice(0, 5)]).toEqual([0n, 77n, 78n, 79n, 4n])
   })
 })
 
@@ -160,11 +161,8 @@ test("no tensors make it fail otherwise", async () => {
       ]),
     )
     try {
-      const { textEncoders } = await withTextualInversion(
-        pick([small, large]),
-        write("any.safetensors", tensors),
-      )
-      for (const { learnt, config } of textEncoders)
+      const model = await withTextualInversion(pick([small, large]), write("any.safetensors", tensors))
+      for (const { learnt, config } of clips(model))
         expect(learnt[0].vectors.shape[1]).toBe(config.hiddenSize)
     } catch (error) {
       expect(error).toBeInstanceOf(LimnError)

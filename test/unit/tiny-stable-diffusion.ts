@@ -30,7 +30,7 @@ export interface OriginalName {
 }
 
 /** Reads a golden of `reference/single_file_names.py`. */
-function readOriginalNames(name: string): readonly OriginalName[] {
+export function readOriginalNames(name: string): readonly OriginalName[] {
   return gunzipSync(readFileSync(join(goldenFolder, `keys/${name}.txt.gz`)))
     .toString()
     .split("\n")

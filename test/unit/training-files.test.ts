@@ -181,7 +181,7 @@ describe("configuration", () => {
     [{}, 'run.json has no "learn"; a training run needs it.'],
     [
       { ...least, learn: "poetry" },
-      'run.json: "learn" is "poetry"; limn learns "autoencoder", "towers" or "denoiser".',
+      'run.json: "learn" is "poetry"; limn learns "autoencoder", "towers", "denoiser" or "controlnet".',
     ],
     [{ ...least, batchSize: 1.5 }, 'run.json: "batchSize" is 1.5; limn needs a positive integer.'],
     [{ ...least, learningRate: 0 }, 'run.json: "learningRate" is 0; limn needs a positive number.'],

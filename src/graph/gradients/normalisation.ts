@@ -59,11 +59,31 @@ export function layerNormGradient(g: Value, { inputs, attributes }: Value<"layer
   return [reshape(gradX, x.shape), reshape(gradWeight, [width]), reduceSum(gradients, [0])]
 }
 
+/** Root mean square normalisation's gradients in x and scale: y = w x r, with r = 1 / sqrt(mean(x^2) + eps). */
+export function rmsNormGradient(g: Value, { inputs, attributes }: Value<"rmsNorm">): Value[] {
+  const [x, weight] = inputs
+  const width = x.shape[x.shape.length - 1]
+  const rows = sizeOf(x.shape) / width
+  const [values, gradients] = [x, g].map((value) => reshape(value, [rows, width]))
+
+  const inverse = inverseRoot(values, [1], attributes.eps)
+  const along = mul(gradients, values)
+  const meanAlong = scale(matmul(along, reshape(weight, [width, 1])), 1 / width) // [rows, 1]
+  const gradX = sub(mul(mul(gradients, weight), inverse), mul(values, mul(cube(inverse), meanAlong)))
+  const gradWeight = matmul(reshape(inverse, [1, rows]), along)
+  return [reshape(gradX, x.shape), reshape(gradWeight, [width])]
+}
+
 /** x - mean, and 1 / sqrt(variance + eps), both over the axes. */
 function centre(x: Value, axes: readonly number[], eps: number): { centred: Value; inverse: Value } {
   const centred = sub(x, reduceMean(x, axes, { keepDims: true }))
-  const variance = reduceMean(mul(centred, centred), axes, { keepDims: true })
-  return { centred, inverse: div(scalar(1, x), sqrt(shift(variance, eps))) }
+  return { centred, inverse: inverseRoot(centred, axes, eps) }
+}
+
+/** 1 / sqrt(mean(x^2) + eps) over the axes. */
+function inverseRoot(x: Value, axes: readonly number[], eps: number): Value {
+  const square = reduceMean(mul(x, x), axes, { keepDims: true })
+  return div(scalar(1, x), sqrt(shift(square, eps)))
 }
 
 function cube(x: Value): Value {

@@ -15,6 +15,11 @@ export function layerNorm(x: Value, w: Weights, { eps = 1e-5 } = {}): Value {
   return node("layerNorm", [x, w.get("weight"), w.get("bias")], { eps })
 }
 
+/** The last axis divided by the root of its mean square, then scaled (Zhang & Sennrich 2019, torch `RMSNorm`). */
+export function rmsNorm(x: Value, w: Weights, { eps }: { eps: number }): Value {
+  return node("rmsNorm", [x, w.get("weight")], { eps })
+}
+
 /** exp(x) / sum exp(x) over the last axis. */
 export function softmax(x: Value): Value {
   return node("softmax", [x], {})

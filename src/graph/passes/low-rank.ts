@@ -8,6 +8,8 @@ import { convolve, matmul } from "../ops/products.ts"
 import type { Attributes, Op, Value } from "../value.ts"
 import { isOp } from "../value.ts"
 import type { Weights } from "../weights.ts"
+import type { Piece } from "./weight-piece.ts"
+import { pieceOf } from "./weight-piece.ts"
 
 /**
  * What was trained on top of one weight [Out, In, ...kernel]:
@@ -57,20 +59,6 @@ export function updateWeights(
     made.set(value, withAttention(value, layered, inputs[0], updates))
   }
   return Object.fromEntries(Object.entries(outputs).map(([name, value]) => [name, made.get(value)!]))
-}
-
-/** Rows of a weight, all of them unless the model cuts it, as a float32 value of the graph. */
-interface Piece {
-  readonly name: string
-  readonly rows?: readonly [start: number, end: number]
-}
-
-/** The weight that a value is, as it is stored or behind the cast of its numbers. */
-function pieceOf(value: Value): Piece | undefined {
-  const weight = isOp(value, "cast") ? value.inputs[0] : value
-  if (value.dtype !== "float32" || !isOp(weight, "weight")) return undefined
-  const [, name, start, end] = /^(.*?)(?:\[(\d+):(\d+)\])?$/s.exec(weight.attributes.path)!
-  return start === undefined ? { name } : { name, rows: [Number(start), Number(end)] }
 }
 
 /** What stands for each weight that is updated in place: of a weight in pieces, each piece of the whole's update. */

@@ -39,12 +39,14 @@ const computesIn: { readonly [P in Op]: Computes } = {
 
   // Kernels accumulate these in float32.
   matmul: "half",
+  quantizedMatmul: "half",
   conv2d: "half",
   convTranspose2d: "half",
   attention: "half",
 
   groupNorm: "full",
   layerNorm: "full",
+  rmsNorm: "full",
   softmax: "full",
   logSoftmax: "full",
 

@@ -23,22 +23,18 @@ export type AdditionEmbed =
   | { readonly type: "text_time"; readonly inputDim: number; readonly timeDim: number }
 
 /**
- * Everything that the forward pass of diffusers `UNet2DConditionModel` depends on, with its defaults filled in.
+ * Everything that the way down and the middle of a U-Net depend on, which a ControlNet has copies of.
  * Lists have one entry for each resolution, outermost first, as the down blocks meet them; the middle block
  * takes the last entry and the up blocks read the lists backwards.
  */
-export interface UNetConfig {
-  /** Height and width of the latents that the model was trained on. */
-  readonly sampleSize: readonly [height: number, width: number] | null
+export interface UNetEncoderConfig {
   readonly inChannels: number
-  readonly outChannels: number
   /** Cosines before sines in the sinusoids of the noise level. */
   readonly flipSinToCos: boolean
   readonly freqShift: number
   /** Width of the time embedding: 4 x the first block's channels where the file does not say. */
   readonly timeEmbedDim: number
   readonly downBlockTypes: readonly ("CrossAttnDownBlock2D" | "DownBlock2D")[]
-  readonly upBlockTypes: readonly ("CrossAttnUpBlock2D" | "UpBlock2D")[]
   readonly blockOutChannels: readonly number[]
   /** Residual blocks at each resolution on the way down; the way up has one more. */
   readonly layersPerBlock: readonly number[]
@@ -60,16 +56,20 @@ export interface UNetConfig {
   readonly additionEmbed: AdditionEmbed | null
 }
 
-const unetJson = z.object({
-  sample_size: sampleSize.nullish(),
+/** Everything that the forward pass of diffusers `UNet2DConditionModel` depends on, with its defaults filled in. */
+export interface UNetConfig extends UNetEncoderConfig {
+  /** Height and width of the latents that the model was trained on. */
+  readonly sampleSize: readonly [height: number, width: number] | null
+  readonly outChannels: number
+  readonly upBlockTypes: readonly ("CrossAttnUpBlock2D" | "UpBlock2D")[]
+}
+
+/** Keys that U-Nets and ControlNets have in common. */
+export const unetEncoderJson = z.object({
   in_channels: positiveInteger,
-  out_channels: positiveInteger,
-  center_input_sample: oneOf(false).default(false),
   flip_sin_to_cos: boolean.default(true),
   freq_shift: finiteNumber.default(0),
   down_block_types: listOf(oneOf("CrossAttnDownBlock2D", "DownBlock2D")),
-  mid_block_type: oneOf("UNetMidBlock2DCrossAttn").default("UNetMidBlock2DCrossAttn"),
-  up_block_types: listOf(oneOf("CrossAttnUpBlock2D", "UpBlock2D")),
   only_cross_attention: perBlock(boolean, "true or false").default(false),
   block_out_channels: listOf(positiveInteger),
   layers_per_block: perBlock(positiveInteger, "a positive integer").default(2),
@@ -80,26 +80,36 @@ const unetJson = z.object({
   norm_eps: positiveNumber.default(1e-5),
   cross_attention_dim: perBlock(positiveInteger, "a positive integer"),
   transformer_layers_per_block: perBlock(wholeNumber, "0 or a positive integer").default(1),
-  reverse_transformer_layers_per_block: oneOf(null).default(null),
   encoder_hid_dim: positiveInteger.nullable().default(null),
   encoder_hid_dim_type: oneOf(null, "text_proj").default(null),
   attention_head_dim: perBlock(positiveInteger, "a positive integer").default(8),
   num_attention_heads: perBlock(positiveInteger, "a positive integer").nullable().default(null),
-  dual_cross_attention: oneOf(false).default(false),
   use_linear_projection: boolean.default(false),
   class_embed_type: oneOf(null).default(null),
   num_class_embeds: oneOf(null).default(null),
-  class_embeddings_concat: oneOf(false).default(false),
   addition_embed_type: oneOf(null, "text", "text_time").default(null),
   addition_embed_type_num_heads: positiveInteger.default(64),
   addition_time_embed_dim: positiveInteger.nullable().default(null),
   projection_class_embeddings_input_dim: positiveInteger.nullable().default(null),
   upcast_attention: boolean.nullable().default(false),
   resnet_time_scale_shift: oneOf("default").default("default"),
+  time_embedding_dim: positiveInteger.nullable().default(null),
+})
+
+type UNetEncoderJson = z.output<typeof unetEncoderJson>
+
+const unetJson = unetEncoderJson.extend({
+  sample_size: sampleSize.nullish(),
+  out_channels: positiveInteger,
+  center_input_sample: oneOf(false).default(false),
+  mid_block_type: oneOf("UNetMidBlock2DCrossAttn").default("UNetMidBlock2DCrossAttn"),
+  up_block_types: listOf(oneOf("CrossAttnUpBlock2D", "UpBlock2D")),
+  reverse_transformer_layers_per_block: oneOf(null).default(null),
+  dual_cross_attention: oneOf(false).default(false),
+  class_embeddings_concat: oneOf(false).default(false),
   resnet_skip_time_act: oneOf(false).default(false),
   resnet_out_scale_factor: oneOf(1).default(1),
   time_embedding_type: oneOf("positional").default("positional"),
-  time_embedding_dim: positiveInteger.nullable().default(null),
   time_embedding_act_fn: oneOf(null).default(null),
   timestep_post_act: oneOf(null).default(null),
   time_cond_proj_dim: oneOf(null).default(null),
@@ -109,8 +119,6 @@ const unetJson = z.object({
   cross_attention_norm: oneOf(null).default(null),
 })
 
-type UNetJson = z.output<typeof unetJson>
-
 /**
  * The configuration of a diffusers `UNet2DConditionModel` (SD 1.x, SDXL, Kolors, inpainting) from its parsed
  * config.json; `source` names that file in errors. Unknown keys are ignored.
@@ -119,16 +127,35 @@ type UNetJson = z.output<typeof unetJson>
 export function unetConfig(json: unknown, source: string): UNetConfig {
   const raw = readConfig(unetJson, json, source, "UNet2DConditionModel")
   const blocks = raw.block_out_channels.length
-  const spread = <T>(key: keyof UNetJson, value: T | readonly T[]) => expand(value, blocks, key, source)
-  const config: UNetConfig = {
+  const upBlockTypes = expand(raw.up_block_types, blocks, "up_block_types", source)
+  // The way up has the heads of the way down, backwards.
+  const attending = upBlockTypes.map((_, i) => upBlockTypes[blocks - 1 - i] === "CrossAttnUpBlock2D")
+  return {
+    ...unetEncoderConfig(raw, source, attending),
     sampleSize: raw.sample_size ?? null,
-    inChannels: raw.in_channels,
     outChannels: raw.out_channels,
+    upBlockTypes,
+  }
+}
+
+/**
+ * What the keys say that U-Nets and ControlNets have in common; `attending` tells of each resolution whether something
+ * beside the way down and the middle attends there. Throws as `unetConfig` does.
+ */
+export function unetEncoderConfig(
+  raw: UNetEncoderJson,
+  source: string,
+  attending: readonly boolean[] = [],
+): UNetEncoderConfig {
+  const blocks = raw.block_out_channels.length
+  const spread = <T>(key: keyof UNetEncoderJson, value: T | readonly T[]) =>
+    expand(value, blocks, key, source)
+  const config: UNetEncoderConfig = {
+    inChannels: raw.in_channels,
     flipSinToCos: raw.flip_sin_to_cos,
     freqShift: raw.freq_shift,
     timeEmbedDim: raw.time_embedding_dim ?? 4 * raw.block_out_channels[0],
     downBlockTypes: spread("down_block_types", raw.down_block_types),
-    upBlockTypes: spread("up_block_types", raw.up_block_types),
     blockOutChannels: raw.block_out_channels,
     layersPerBlock: spread("layers_per_block", raw.layers_per_block),
     transformerLayersPerBlock: spread("transformer_layers_per_block", raw.transformer_layers_per_block),
@@ -142,14 +169,14 @@ export function unetConfig(json: unknown, source: string): UNetConfig {
     encoderHidDim: raw.encoder_hid_dim,
     additionEmbed: additionEmbed(raw, source),
   }
-  checkWidths(config, raw, source)
+  checkWidths(config, attending, raw, source)
   return config
 }
 
-const headsKey = (raw: UNetJson) =>
+const headsKey = (raw: UNetEncoderJson) =>
   raw.num_attention_heads === null ? "attention_head_dim" : "num_attention_heads"
 
-function additionEmbed(raw: UNetJson, source: string): AdditionEmbed | null {
+function additionEmbed(raw: UNetEncoderJson, source: string): AdditionEmbed | null {
   const type = raw.addition_embed_type
   if (type === null) return null
   if (type === "text") {
@@ -173,15 +200,17 @@ function additionEmbed(raw: UNetJson, source: string): AdditionEmbed | null {
 }
 
 /** Throws a FormatError where widths do not go together: groups and heads with channels, projections with the text. */
-function checkWidths(config: UNetConfig, raw: UNetJson, source: string): void {
+function checkWidths(
+  config: UNetEncoderConfig,
+  attending: readonly boolean[],
+  raw: UNetEncoderJson,
+  source: string,
+): void {
   const deepest = config.blockOutChannels.length - 1
   config.blockOutChannels.forEach((channels, i) => {
     const what = `the channels of block ${i}`
     checkDivides(config.normNumGroups, channels, what, "norm_num_groups", source)
-    const attends =
-      config.downBlockTypes[i] === "CrossAttnDownBlock2D" ||
-      config.upBlockTypes[deepest - i] === "CrossAttnUpBlock2D" ||
-      i === deepest
+    const attends = config.downBlockTypes[i] === "CrossAttnDownBlock2D" || attending[i] || i === deepest
     if (attends) checkDivides(config.attentionHeads[i], channels, what, headsKey(raw), source)
   })
   if (raw.encoder_hid_dim_type !== null && raw.encoder_hid_dim === null)

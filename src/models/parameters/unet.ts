@@ -1,27 +1,37 @@
-import type { AdditionEmbed, UNetConfig } from "../config/unet.ts"
+import type { AdditionEmbed, UNetConfig, UNetEncoderConfig } from "../config/unet.ts"
 import { conv2d, linear, norm, normal, repeat, resample, resnetBlock } from "./layers.ts"
 import type { Module, ParameterSpec } from "./module.ts"
 import { parametersOf } from "./module.ts"
 
 /** Every tensor of a diffusers `UNet2DConditionModel` of this configuration, in the order of its state dict. */
 export function unetParameters(config: UNetConfig): ParameterSpec[] {
-  const { blockOutChannels: channels, timeEmbedDim, encoderHidDim } = config
-  const last = channels.length - 1
+  const { blockOutChannels: channels } = config
+  const { down_blocks, mid_block, ...embeddings } = unetEncoder(config)
   return parametersOf({
-    conv_in: conv2d(config.inChannels, channels[0], 3),
-    time_embedding: timestepEmbedding(channels[0], timeEmbedDim),
-    encoder_hid_proj: encoderHidDim === null ? undefined : linear(encoderHidDim, config.crossAttentionDim[0]),
-    add_embedding:
-      config.additionEmbed === null ? undefined : addEmbedding(config.additionEmbed, timeEmbedDim),
-    down_blocks: repeat(channels.length, (i) => downBlock(config, i)),
+    ...embeddings,
+    down_blocks,
     up_blocks: repeat(channels.length, (i) => upBlock(config, i)),
-    mid_block: {
-      attentions: [transformer(config, last, channels[last], false)],
-      resnets: repeat(2, () => resnetBlock(channels[last], channels[last], timeEmbedDim)),
-    },
+    mid_block,
     conv_norm_out: norm(channels[0]),
     conv_out: conv2d(channels[0], config.outChannels, 3),
   })
+}
+
+/** The way down and the middle of a U-Net, and what they read; the middle of some ControlNets is one residual block. */
+export function unetEncoder(config: UNetEncoderConfig, { middleAttends = true } = {}) {
+  const { blockOutChannels: channels, timeEmbedDim, encoderHidDim, additionEmbed } = config
+  const last = channels.length - 1
+  return {
+    conv_in: conv2d(config.inChannels, channels[0], 3),
+    time_embedding: timestepEmbedding(channels[0], timeEmbedDim),
+    encoder_hid_proj: encoderHidDim === null ? undefined : linear(encoderHidDim, config.crossAttentionDim[0]),
+    add_embedding: additionEmbed === null ? undefined : addEmbedding(additionEmbed, timeEmbedDim),
+    down_blocks: repeat(channels.length, (i) => downBlock(config, i)),
+    mid_block: {
+      attentions: middleAttends ? [transformer(config, last, channels[last], false)] : undefined,
+      resnets: repeat(middleAttends ? 2 : 1, () => resnetBlock(channels[last], channels[last], timeEmbedDim)),
+    },
+  } satisfies Module
 }
 
 /** diffusers `TimestepEmbedding`. */
@@ -46,7 +56,7 @@ function addEmbedding(embed: AdditionEmbed, timeEmbedDim: number): Module {
   }
 }
 
-function downBlock(config: UNetConfig, i: number): Module {
+function downBlock(config: UNetEncoderConfig, i: number): Module {
   const { blockOutChannels: channels, layersPerBlock, timeEmbedDim } = config
   const crosses = config.downBlockTypes[i] === "CrossAttnDownBlock2D"
   const incoming = channels[Math.max(i - 1, 0)]
@@ -83,7 +93,7 @@ function upBlock(config: UNetConfig, u: number): Module {
 }
 
 /** diffusers `Transformer2DModel` at resolution `i`. */
-function transformer(config: UNetConfig, i: number, channels: number, onlyCross: boolean): Module {
+function transformer(config: UNetEncoderConfig, i: number, channels: number, onlyCross: boolean): Module {
   const projection = () =>
     config.useLinearProjection ? linear(channels, channels) : conv2d(channels, channels, 1)
   const textDim = config.crossAttentionDim[i]

@@ -1,7 +1,10 @@
 import { input } from "../../graph/node.ts"
 import { add, meanSquaredError, mul, reshape, sub } from "../../graph/ops/index.ts"
+import type { Value } from "../../graph/value.ts"
+import type { Weights } from "../../graph/weights.ts"
 import { float32, type Tensor } from "../../ground/tensor.ts"
 import type { UNetConfig } from "../../models/config/unet.ts"
+import type { UNetInputs } from "../../models/unet.ts"
 import { unet } from "../../models/unet.ts"
 import type { CaptionIds } from "../caption-ids.ts"
 import type { CaptionStates } from "../caption-states.ts"
@@ -31,10 +34,22 @@ export interface DenoisingOptions {
   readonly timestepShift?: number
 }
 
+/** What says of noisy latents what is noise in them, over the weights that are learnt. */
+export interface Denoiser {
+  predict(inputs: UNetInputs, weights: Weights): Value
+  /** Feeds of its own, for the pictures of these numbers. */
+  beside?(pictures: readonly number[]): Readonly<Record<string, Tensor>>
+}
+
 /** Noise is added to latents at a random step and the UNet is told the text (Ho et al. 2020, Rombach et al. 2022). */
-export function denoising(
+export function denoising(data: DenoisingData, config: UNetConfig, options: DenoisingOptions): Objective {
+  return denoisingBy(data, { predict: (inputs, weights) => unet(inputs, weights, config) }, options)
+}
+
+/** The same for any denoiser. */
+export function denoisingBy(
   { latents, captions, states, alphasCumprod, prediction }: DenoisingData,
-  config: UNetConfig,
+  denoiser: Denoiser,
   { batchSize, conditionDropout, timestepShift = 1 }: DenoisingOptions,
 ): Objective {
   const [count, ...each] = latents.shape
@@ -50,7 +65,8 @@ export function denoising(
       const text = input("text", "float32", [batchSize, ...states.shape])
       const sample = add(mul(signal, clean), mul(spread, noise))
       const target = prediction === "epsilon" ? noise : sub(mul(signal, noise), mul(spread, clean))
-      return meanSquaredError(unet({ sample, timestep, encoderHiddenStates: text }, weights, config), target)
+      const predicted = denoiser.predict({ sample, timestep, encoderHiddenStates: text }, weights)
+      return meanSquaredError(predicted, target)
     },
     async batch(random) {
       const chosen = random.randint(0, count, [batchSize]).data
@@ -77,6 +93,7 @@ export function denoising(
         ),
         timestep: float32([batchSize], steps),
         text: await states.of(told),
+        ...denoiser.beside?.(Array.from(chosen, Number)),
       }
     },
   }

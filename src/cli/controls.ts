@@ -1,0 +1,68 @@
+import { cannyEdges } from "../ground/canny.ts"
+import { UsageError } from "../ground/errors.ts"
+import type { Pixels } from "../ground/image.ts"
+import { resizeImage } from "../ground/resize.ts"
+import type { Control } from "../pipelines/controls.ts"
+import { definedSize, sizeOver } from "../pipelines/given-picture.ts"
+import { opaque } from "../pipelines/image.ts"
+import type { Model } from "../pipelines/model.ts"
+import { readPicture } from "./picture.ts"
+
+/** What the command line says of ControlNets; numbers are one for all of them, or one for each. */
+export interface ControlOptions {
+  /** Folders, files or names on the Hub. */
+  readonly control?: readonly string[]
+  /** Paths of what each follows; behind "canny:" that of a picture whose edges it follows. */
+  readonly controlImage?: readonly string[]
+  readonly controlScale?: readonly number[]
+  readonly controlStart?: readonly number[]
+  readonly controlEnd?: readonly number[]
+}
+
+/** What a model's ControlNets are to follow, once it is known at which size it draws. */
+export type ControlsFor = (model: Model) => readonly Control[]
+
+/**
+ * Reads the pictures that ControlNets follow; `over` is the picture to draw over, whose size goes before theirs. Edges are
+ * looked for at the size of the result: in a large photograph they would be too thin to be seen by then.
+ */
+export async function readControls(
+  options: ControlOptions & { readonly width?: number; readonly height?: number },
+  over: Pixels | undefined,
+): Promise<ControlsFor> {
+  const { control = [], controlImage = [] } = options
+  if (control.length !== controlImage.length)
+    throw new UsageError(
+      `Each --control needs a --control-image of its own; they number ${control.length} and ${controlImage.length}.`,
+    )
+  const scales = spread("scale", options.controlScale, control)
+  const starts = spread("start", options.controlStart, control)
+  const ends = spread("end", options.controlEnd, control)
+  const pictures = await Promise.all(controlImage.map((path) => readPicture(path.replace(edges, ""))))
+  return (model) => {
+    if (pictures.length === 0) return []
+    const { width, height } = { ...sizeOver(model, over ?? pictures[0]), ...definedSize(options) }
+    return pictures.map((picture, i) => ({
+      image: edges.test(controlImage[i]) ? cannyEdges(resizeImage(opaque(picture), width, height)) : picture,
+      scale: scales[i],
+      start: starts[i],
+      end: ends[i],
+    }))
+  }
+}
+
+const edges = /^canny:/
+
+function spread(
+  name: string,
+  given: readonly number[] | undefined,
+  { length }: readonly string[],
+): readonly (number | undefined)[] {
+  if (given === undefined) return []
+  if (given.length === 1 && length > 0) return new Array<number>(length).fill(given[0])
+  if (given.length !== length)
+    throw new UsageError(
+      `--control-${name} goes once for all of --control, or once for each; they number ${given.length} and ${length}.`,
+    )
+  return given
+}

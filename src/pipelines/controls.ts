@@ -1,0 +1,64 @@
+import { UsageError } from "../ground/errors.ts"
+import type { Pixels } from "../ground/image.ts"
+import type { Tensor } from "../ground/tensor.ts"
+import { unitTensor } from "./image.ts"
+import type { Model } from "./model.ts"
+
+/** What one ControlNet of a model is to follow, and how. */
+export interface Control {
+  /** What it was trained to read, such as edges; one of another size is resized, transparent parts become white. */
+  readonly image: Pixels
+  /** How much of it; default 1. */
+  readonly scale?: number
+  /** From which share of the steps on, 0 (the default) to 1. */
+  readonly start?: number
+  /** Up to which share of the steps, 0 to 1 (the default). */
+  readonly end?: number
+}
+
+/** What one ControlNet of a model follows through a walk. */
+export interface WalkControl extends Required<Omit<Control, "image">> {
+  /** [1, 3, height, width] in [0, 1]. */
+  readonly picture: Tensor<"float32">
+}
+
+/** Controls with their defaults, checked: one for each ControlNet of the model. Throws a UsageError where they are not. */
+export function resolveControls(
+  { controlNets, name }: Pick<Model, "controlNets" | "name">,
+  controls: readonly Control[],
+): readonly Required<Control>[] {
+  if (controls.length !== controlNets.length)
+    throw new UsageError(
+      `Each ControlNet of ${name} needs a control, in order; they number ${controlNets.length} and ${controls.length}.`,
+    )
+  return controls.map(({ image, scale = 1, start = 0, end = 1 }) => {
+    if (!Number.isFinite(scale))
+      throw new UsageError(`The scale of a control is ${scale}; give a number, such as 0.8.`)
+    if (!(start >= 0 && start < end && end <= 1))
+      throw new UsageError(
+        `A control goes from ${start} to ${end}; give shares of the steps, 0 to 1, the start before the end.`,
+      )
+    return { image, scale, start, end }
+  })
+}
+
+/** A control for a walk that draws pictures of such a size. */
+export function walkControl(
+  { image, ...how }: Required<Control>,
+  { width, height }: { readonly width: number; readonly height: number },
+): WalkControl {
+  return { ...how, picture: unitTensor(image, width, height) }
+}
+
+/** A ControlNet's residuals under the names that it gives them, and the denoiser takes them by. */
+export function namedResiduals<T>(residuals: readonly T[]): Record<string, T> {
+  return Object.fromEntries(residuals.map((one, i) => [`${RESIDUAL}${i}`, one]))
+}
+
+/** The residuals among a denoiser's inputs, in order; undefined where there are none. */
+export function residualsAmong<T>(inputs: Readonly<Record<string, T>>): readonly T[] | undefined {
+  const count = Object.keys(inputs).filter((name) => name.startsWith(RESIDUAL)).length
+  return count === 0 ? undefined : Array.from({ length: count }, (_, i) => inputs[`${RESIDUAL}${i}`])
+}
+
+const RESIDUAL = "residual."

@@ -1,0 +1,132 @@
+import { cpSync, mkdtempSync, rmSync, statSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, describe, expect, test } from "vitest"
+import { build, toOnnx } from "../../src/graph/build.ts"
+import { input } from "../../src/graph/node.ts"
+import { quantizableWeights, quantizeProducts } from "../../src/graph/passes/quantize.ts"
+import type { Value } from "../../src/graph/value.ts"
+import type { BlockFormat } from "../../src/ground/block-integers.ts"
+import { toBlockIntegers } from "../../src/ground/block-integers.ts"
+import type { Tensor } from "../../src/ground/tensor.ts"
+import { int64, toFloat32 } from "../../src/ground/tensor.ts"
+import { clipText } from "../../src/models/clip-text.ts"
+import { clipTextConfig } from "../../src/models/config/clip-text.ts"
+import { clipTextParameters } from "../../src/models/parameters/clip-text.ts"
+import { componentWeights, openComponent } from "../../src/pipelines/component.ts"
+import { quantizedWeights } from "../../src/pipelines/quantized-weights.ts"
+import { openSession } from "../../src/runtime/session.ts"
+import { dice } from "./dice.ts"
+
+const formats: BlockFormat[] = ([4, 8] as const).flatMap((bits) =>
+  [16, 32, 64].map((blockSize) => ({ bits, blockSize })),
+)
+
+describe.each(formats)("$bits bits in blocks of $blockSize", ({ bits, blockSize }) => {
+  test("no number is off by more than a scale, nearly all by half of one", () => {
+    const random = dice(bits * blockSize)
+    const values = new Float32Array(100 * blockSize).map(() => (random.next() - 0.5) * 10 ** random.below(6))
+    const { integers, scales } = toBlockIntegers(values, { bits, blockSize })
+    let beyondHalf = 0
+    for (const [i, value] of values.entries()) {
+      const scale = scales[Math.floor(i / blockSize)]
+      const error = Math.abs(value - scale * (integerAt(integers, i, bits) - 2 ** (bits - 1)))
+      expect(error).toBeLessThanOrEqual(Math.abs(scale) * 1.0001)
+      if (error > Math.abs(scale) * 0.5001) beyondHalf++
+    }
+    expect(beyondHalf / values.length).toBeLessThan(0.1)
+  })
+
+  test("zeros stay zeros, and the largest number itself", () => {
+    const values = new Float32Array(2 * blockSize)
+    values[blockSize + 3] = -7
+    values[blockSize + 4] = 3.5
+    const { integers, scales } = toBlockIntegers(values, { bits, blockSize })
+    const back = Float32Array.from(
+      values,
+      (_, i) => scales[Math.floor(i / blockSize)] * (integerAt(integers, i, bits) - 2 ** (bits - 1)),
+    )
+    // Not toEqual, to which a zero of the other sign is another number.
+    for (const [i, value] of values.entries()) expect(back[i] === value, `${i}`).toBe(true)
+  })
+})
+
+function integerAt(integers: Uint8Array, i: number, bits: number): number {
+  return bits === 8 ? integers[i] : (integers[i >> 1] >> (i % 2 === 0 ? 0 : 4)) & 15
+}
+
+describe("the text encoder of Inkling", () => {
+  const folder = mkdtempSync(join(tmpdir(), "limn-quantize-"))
+  afterAll(() => rmSync(folder, { recursive: true }))
+  cpSync(join(import.meta.dirname, "../../models/inkling/text_encoder"), folder, { recursive: true })
+  const ids = int64(
+    [2, 8],
+    [4094, 300, 500, 271, 4095, 4095, 4095, 4095, 4094, 912, 33, 8, 77, 4000, 4095, 4095],
+  )
+
+  async function encoder() {
+    const component = await openComponent(folder)
+    const config = clipTextConfig(component.config, folder)
+    const weights = componentWeights(component, clipTextParameters(config))()
+    const { lastHiddenState } = clipText(input("ids", "int64", [2, 8]), weights, config)
+    return { component, outputs: { lastHiddenState } }
+  }
+
+  async function run(outputs: Readonly<Record<string, Value>>): Promise<Tensor> {
+    const session = await openSession(toOnnx(build(outputs)), { device: "cpu", threads: 1 })
+    const { lastHiddenState } = await session.run({ ids })
+    await session.close()
+    return lastHiddenState
+  }
+
+  test.each<BlockFormat & { readonly cosine: number }>([
+    { bits: 8, blockSize: 32, cosine: 0.9999 },
+    { bits: 8, blockSize: 64, cosine: 0.9999 },
+    { bits: 4, blockSize: 32, cosine: 0.98 },
+  ])("says the same in $bits bits and blocks of $blockSize", async ({ cosine, ...format }) => {
+    const { component, outputs } = await encoder()
+    const names = quantizableWeights(outputs, format)
+    expect(names).toHaveLength(4 * 6)
+    const weights = await quantizedWeights(component, names, format)
+    const quantized = quantizeProducts(outputs, weights(), format)
+    expect(cosineOf(await run(quantized), await run(outputs))).toBeGreaterThan(cosine)
+  })
+
+  test("is rounded once for each version of its weights", async () => {
+    const rounds = async (blockSize: number, names?: readonly string[]) => {
+      const { component, outputs } = await encoder()
+      let done = 0
+      const format = { bits: 8, blockSize } as const
+      await quantizedWeights(component, names ?? quantizableWeights(outputs, format), {
+        ...format,
+        onProgress: () => done++,
+      })
+      return done
+    }
+    await rounds(32)
+    expect(await rounds(32)).toBe(0)
+    expect(await rounds(64)).toBe(24)
+    const file = join(folder, "limn-int8.safetensors")
+    const { size } = statSync(file)
+    expect(await rounds(64, ["text_model.encoder.layers.0.mlp.fc1.weight"])).toBe(1)
+    expect(statSync(file).size).toBeLessThan(size / 4)
+  })
+
+  test("is not touched by blocks that its rows are no multiple of", async () => {
+    const { outputs } = await encoder()
+    expect(quantizableWeights(outputs, { blockSize: 256 })).toEqual(
+      [0, 1, 2, 3].map((layer) => `text_model.encoder.layers.${layer}.mlp.fc2.weight`),
+    )
+  })
+})
+
+function cosineOf(a: Tensor, b: Tensor): number {
+  const [x, y] = [toFloat32(a).data, toFloat32(b).data]
+  let [xy, xx, yy] = [0, 0, 0]
+  for (const [i, value] of x.entries()) {
+    xy += value * y[i]
+    xx += value * value
+    yy += y[i] * y[i]
+  }
+  return xy / Math.sqrt(xx * yy)
+}
