@@ -55,7 +55,7 @@ function fromLimn(json: string, name: string): PictureSettings {
     ...options
   } = settings as unknown as Settings & { picture?: number }
   const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
-  if (!Array.isArray(embeddings)) throw broken(name, "limn")
+  if (!Array.isArray(embeddings) || !Array.isArray(ipAdapters ?? [])) throw broken(name, "limn")
   const beside = { embeddings, ...(loras && { loras }), ...(ipAdapters && { ipAdapters }) }
   return { model, decoder, options: { ...options, seed: given }, ...beside, picture, warnings: [] }
 }
