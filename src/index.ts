@@ -39,6 +39,7 @@ export { perSample, randnTensor } from "./ground/random/source.ts"
 export type { Shape } from "./ground/shape.ts"
 export type { Tensor } from "./ground/tensor.ts"
 export { float32, int64, tensor, toFloat32 } from "./ground/tensor.ts"
+export type { IpScale } from "./models/ip-scale.ts"
 export type { TileOptions } from "./pipelines/autoencoder.ts"
 export { decodeLatents } from "./pipelines/autoencoder.ts"
 export { controlNet } from "./pipelines/controlnet.ts"
@@ -54,13 +55,20 @@ export type { ImageToImageOptions } from "./pipelines/image-to-image.ts"
 export { imageToImage } from "./pipelines/image-to-image.ts"
 export type { InpaintOptions } from "./pipelines/inpaint.ts"
 export { inpaint } from "./pipelines/inpaint.ts"
+export type { IpAdapterOptions } from "./pipelines/ip-adapter.ts"
+export { ipAdapter } from "./pipelines/ip-adapter.ts"
+export type { IpDrawing, IpImage, IpImages } from "./pipelines/ip-images.ts"
+export { encodeIpImages } from "./pipelines/ip-images.ts"
 export type { LoadOptions } from "./pipelines/load.ts"
 export { load } from "./pipelines/load.ts"
 export { lora } from "./pipelines/lora.ts"
 export type {
+  Addition,
   Conditioning,
   ControlNet,
+  IpAdapter,
   LoadedControlNet,
+  LoadedIpAdapter,
   LoadedLora,
   Lora,
   Model,

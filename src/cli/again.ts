@@ -10,6 +10,7 @@ import type { Settings } from "../pipelines/settings.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { ControlOptions } from "./controls.ts"
 import { type DrawingOptions, drawOrders, inkling, pictureOptions } from "./drawing.ts"
+import { ipScaleAgain } from "./ip-adapter.ts"
 
 /** Draws a picture again from the settings in its file; options change single settings. */
 export async function again(path: string, options: DrawingOptions): Promise<void> {
@@ -20,6 +21,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     options: made,
     loras,
     controls,
+    ipAdapters,
     embeddings,
     picture,
     warnings,
@@ -41,8 +43,18 @@ export async function again(path: string, options: DrawingOptions): Promise<void
   const place = options.model ?? (await placeOf(model, path))
   const lora = withScales(options.lora ?? [], loras ?? [], path)
   const control = withControls(options, controls ?? [], path)
+  const ipScale = ipScaleAgain(options, ipAdapters ?? [], path)
   const { width, height } = order
-  await drawOrders([order], { ...options, width, height, strength, model: place, lora, ...control })
+  await drawOrders([order], {
+    ...options,
+    width,
+    height,
+    strength,
+    model: place,
+    lora,
+    ...control,
+    ipScale,
+  })
 }
 
 /** The LoRAs given, at the scales that a picture's file names where none is given; those that it names must be there. */

@@ -22,6 +22,8 @@ import { readControls } from "./controls.ts"
 import { fetchingState } from "./fetching.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
+import type { IpOptions } from "./ip-adapter.ts"
+import { ipAdditions, readIpImages } from "./ip-adapter.ts"
 import { readPicture } from "./picture.ts"
 import { openPlace, shownPath } from "./places.ts"
 import { liveText, previewKind, previewText } from "./preview.ts"
@@ -29,7 +31,7 @@ import type { Progress } from "./progress.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
-export interface DrawingOptions extends ControlOptions {
+export interface DrawingOptions extends ControlOptions, IpOptions {
   readonly model?: string
   /** Of a model on the Hub: a branch, a tag or a commit. */
   readonly revision?: string
@@ -99,6 +101,7 @@ export async function drawOrders(
   const over = options.image === undefined ? undefined : await readPicture(options.image)
   const verb = await verbOf(options, over)
   const controlsFor = await readControls(options, over)
+  const ipImages = await readIpImages(options)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
     progress.clear()
@@ -131,6 +134,7 @@ export async function drawOrders(
         ...order,
         ...plain,
         controls,
+        ipImages,
         signal: stop.signal,
         onStep: follow(model),
       })
@@ -171,6 +175,7 @@ export async function openModel(
   const additions = [
     ...(options.lora ?? []).map(({ path, scale }) => lora(path, { scale })),
     ...(options.control ?? []).map((path) => controlNet(path, fetching)),
+    ...ipAdditions(options, fetching),
   ]
   return additions.length > 0 ? model.with(...additions) : model
 }

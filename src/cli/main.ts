@@ -20,6 +20,8 @@ Examples:
   limn "a blue heart" --image red-heart-7.png --strength 0.6
   limn "a house in snow" --model ~/sd-v1-5 --control-image canny:house.jpg \\
     --control lllyasviel/sd-controlnet-canny
+  limn "a cat, in a garden" --model ~/sd-v1-5 --ip-image my-cat.jpg \\
+    --ip-adapter h94/IP-Adapter/models/ip-adapter_sd15.safetensors
   limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
@@ -146,6 +148,13 @@ function withDrawingOptions(command: Command): Command {
     .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1)"))
     .addOption(numbersOption("--control-start <x>", "from which share of the steps on (default: 0)"))
     .addOption(numbersOption("--control-end <x>", "up to which share of the steps (default: 1)"))
+    .option(
+      "--ip-adapter <path>",
+      "an IP-Adapter, to draw after pictures: a file, a folder, or org/name/file",
+    )
+    .addOption(listOption("--ip-image <file>", "a picture that it looks at; may be repeated"))
+    .addOption(numberOption("--ip-scale <x>", "how much of it (default: 1)"))
+    .option("--ip-encoder <path>", "its image encoder (default: image_encoder beside it)")
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
     .option("--low-memory", "take less memory and more time")

@@ -12,6 +12,8 @@ import type { DenoiseOptions, DenoiseStep } from "./denoise.ts"
 import { denoise, openDenoiser } from "./denoise.ts"
 import type { Image } from "./image.ts"
 import { image } from "./image.ts"
+import type { IpImages } from "./ip-images.ts"
+import { encodeIpImages, resolveIpImages } from "./ip-images.ts"
 import { loraWarnings } from "./lora.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
@@ -19,12 +21,14 @@ import { chunkCount, encodeNegative, encodePrompt, openTextEncoders, promptWarni
 import { joinRows, repeatedRow } from "./rows.ts"
 import { blackened, openSafetyChecker, withheldWarnings } from "./safety-checker.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
-import { pictureText, resolveSettings } from "./settings.ts"
+import { pictureCount, pictureText, resolveSettings } from "./settings.ts"
 
 /** How the pictures come out, and how to follow and stop the work: what all verbs that draw take. */
 export interface DrawOptions extends PictureOptions {
   /** What the model's ControlNets are to follow: one for each, in the order in which they were given to it. */
   readonly controls?: readonly Control[]
+  /** What the model's IP-Adapters look at: one entry for each, a picture or several; for a single one a plain list. */
+  readonly ipImages?: IpImages
   /** Stops between two runs of the model: the call then rejects with the signal's reason. */
   readonly signal?: AbortSignal
   /** Called, and waited for, after every step. */
@@ -81,6 +85,7 @@ export async function draw(
 ): Promise<DrawResult> {
   const { signal, onStep } = options
   const scheduler = schedulerFor(model, options)
+  const ipImages = resolveIpImages(model, options.ipImages ?? [])
   const controls = resolveControls(model, options.controls ?? [])
   const settings = resolveSettings(model, { ...options, controls }, scheduler.config)
   scheduler.setTimesteps(settings.steps)
@@ -95,7 +100,7 @@ export async function draw(
     const encoded = await Promise.all(prompts.map((text) => encode(model, text, reading)))
     return conditioningRows(model, encoded, settings)
   }
-  const [conditioning, negative] = await withNetwork(timings, "encode", openTextEncoders(model), () =>
+  const [textual, textualNegative] = await withNetwork(timings, "encode", openTextEncoders(model), () =>
     Promise.all([
       conditioningOf(settings.prompt, encodePrompt),
       guided ? conditioningOf(settings.negativePrompt, encodeNegative) : undefined,
@@ -105,6 +110,10 @@ export async function draw(
 
   const random = randomSource(settings)
   const encodeStart = performance.now()
+  const { width, height } = settings
+  const count = pictureCount(settings)
+  const seen = await encodeIpImages(model, ipImages, { width, height, count, guided })
+  signal?.throwIfAborted()
   const beginning = await begin({ settings, scheduler, random })
   timings.encode += performance.now() - encodeStart
   signal?.throwIfAborted()
@@ -112,8 +121,8 @@ export async function draw(
     ...beginning,
     ...(controls.length > 0 && { controls: controls.map((one) => walkControl(one, settings)) }),
     guessMode: settings.guessMode,
-    conditioning,
-    negative,
+    conditioning: { ...textual, ...seen.conditioning },
+    negative: textualNegative && { ...textualNegative, ...seen.negative },
     guidanceScale,
     guidanceRescale,
     scheduler,

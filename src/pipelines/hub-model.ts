@@ -84,7 +84,7 @@ async function neededFiles(
 }
 
 /** The weights that `openComponent` will find, and the index that names them where they are in shards. */
-async function neededWeights(
+export async function neededWeights(
   { folder, names, fetch }: RemoteFolder,
   part: string,
   variant: string | undefined,
@@ -103,6 +103,7 @@ async function neededWeights(
   return [...indices, ...files.map(({ path }) => nameOf(path))]
 }
 
-function dirOf(name: string): string {
+/** The folder of a file of a repo, "" for its root. */
+export function dirOf(name: string): string {
   return name.slice(0, Math.max(0, name.lastIndexOf("/")))
 }

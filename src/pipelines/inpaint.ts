@@ -1,11 +1,11 @@
 import type { Pixels } from "../ground/image.ts"
-import { resizeImage } from "../ground/resize.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import type { DrawOptions, DrawResult } from "./draw.ts"
 import { draw } from "./draw.ts"
 import { definedSize, encodedPicture, partWay, sizeOver } from "./given-picture.ts"
-import { opaque, pixelTensor } from "./image.ts"
+import { pixelTensor } from "./image.ts"
+import { maskTensor } from "./masks.ts"
 import type { Model } from "./model.ts"
 import { joinRows, scaled, withChannels } from "./rows.ts"
 import { latentShape, pictureCount } from "./settings.ts"
@@ -49,18 +49,6 @@ export async function inpaint(model: Model, options: InpaintOptions): Promise<Dr
     if (seesMask) return { latents, firstStep, extraChannels: withChannels(latentMask, rest) }
     return { latents, firstStep, held: { original: original!, noise, mask: latentMask } }
   })
-}
-
-/** How white a mask is [1, 1, height, width], 0 to 1; only 0 and 1 unless soft. */
-function maskTensor(mask: Pixels, width: number, height: number, soft: boolean): Tensor<"float32"> {
-  const { data } = resizeImage(opaque(mask), width, height)
-  const values = Float32Array.from({ length: width * height }, (_, i) => {
-    // The luma of ITU-R 601 in 16 bits, as Pillow computes it.
-    const luma = (19595 * data[3 * i] + 38470 * data[3 * i + 1] + 7471 * data[3 * i + 2] + 32768) >> 16
-    const share = Math.fround(luma / 255)
-    return soft ? share : Number(share >= 0.5)
-  })
-  return float32([1, 1, height, width], values)
 }
 
 /** The picture with grey where it will be drawn anew. */

@@ -140,6 +140,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     encodings: new Map(),
     loras: [],
     controlNets: [],
+    ipAdapters: [],
     running,
     loadMs: performance.now() - start,
     with: (...additions) => withAdditions(model, additions),

@@ -1,7 +1,10 @@
+import type { Pixels } from "../ground/image.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { AutoencoderConfig } from "../models/config/autoencoder.ts"
 import type { ControlNetConfig } from "../models/config/controlnet.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
+import type { TextAttention } from "../models/ip-adapter.ts"
+import type { IpScale } from "../models/ip-scale.ts"
 import type { Device } from "../runtime/session.ts"
 import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
@@ -17,7 +20,8 @@ export type Precision = "fp32" | "fp16"
 
 /**
  * What the denoiser reads beside the noisy latents and their noise level, by the denoiser's input names, one row for
- * each picture: `encoderHiddenStates` [B, T, D], and for SDXL and Kolors `textEmbeds` [B, P] and `timeIds` [B, 6].
+ * each picture: `encoderHiddenStates` [B, T, D], for SDXL and Kolors `textEmbeds` [B, P] and `timeIds` [B, 6], and what its
+ * IP-Adapters look at.
  */
 export type Conditioning = Readonly<Record<string, Tensor<"float32">>>
 
@@ -74,6 +78,31 @@ export interface LoadedControlNet {
   readonly network: Network
 }
 
+/** An IP-Adapter to give to a model. */
+export interface IpAdapter extends HubOptions {
+  readonly kind: "ip-adapter"
+  readonly path: string
+  readonly scale: IpScale
+  /** The folder of its image encoder, where that is not known from its own place. */
+  readonly imageEncoder?: string
+}
+
+/** An IP-Adapter that a model has. */
+export interface LoadedIpAdapter {
+  /** Its file's name without the ending. */
+  readonly name: string
+  /** Its file, absolute. */
+  readonly path: string
+  readonly scale: IpScale
+  /** The attentions that it widens, in its order. */
+  readonly attentions: readonly TextAttention[]
+  /** Pictures as the tokens that the U-Net attends to, each [1, T, D]; undefined is no picture, for guidance. */
+  readTokens(pictures: readonly (Pixels | undefined)[]): Promise<readonly Tensor<"float32">[]>
+}
+
+/** What can be given to a model that is loaded. */
+export type Addition = Lora | ControlNet | IpAdapter
+
 /** A text-to-image model, as `load` returns it. */
 export interface Model {
   /** Its name on the Hub, or that of its folder or file. */
@@ -116,17 +145,19 @@ export interface Model {
   readonly loras: readonly LoadedLora[]
   /** Those that every walk follows, in the order of their pictures. */
   readonly controlNets: readonly LoadedControlNet[]
+  /** In the order in which they were given. */
+  readonly ipAdapters: readonly LoadedIpAdapter[]
   /** How its networks run, for those that are added to it. */
   readonly running: NetworkOptions
   /** Milliseconds that `load` took. */
   readonly loadMs: number
   /**
-   * A new model with these LoRAs and ControlNets beside those that this one has; a LoRA that it has already takes the
-   * new scale, and graphs that do not change are shared. This model stays as it is, and each of the two is closed by
-   * itself.
+   * A new model with these LoRAs, ControlNets and IP-Adapters beside those that this one has; a LoRA or an IP-Adapter that
+   * it has already takes the new scale, and graphs that do not change are shared. This model stays as it is, and each of
+   * the two is closed by itself.
    * Throws a UsageError where there is nothing at a path, a FormatError where what is there is not made for this model.
    */
-  with(...additions: readonly (Lora | ControlNet)[]): Promise<Model>
+  with(...additions: readonly Addition[]): Promise<Model>
   /** Gives all memory back; runs in progress end first. */
   close(): Promise<void>
 }

@@ -16,6 +16,8 @@ export interface PictureSettings {
   readonly loras?: Settings["loras"]
   /** What ControlNets followed, but for the pictures, where the model had any. */
   readonly controls?: Settings["controls"]
+  /** The IP-Adapters that looked at pictures, where there were any. */
+  readonly ipAdapters?: Settings["ipAdapters"]
   /** Which of the pictures of its settings it is, from 0, where one seed drew several. */
   readonly picture: number
   /** Sentences about what the file says and limn does not do. */
@@ -54,13 +56,20 @@ function fromLimn(json: string, name: string): PictureSettings {
     picture = 0,
     loras,
     controls,
+    ipAdapters,
     seed,
     embeddings = [],
     ...options
   } = settings as unknown as Settings & { picture?: number }
   const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
-  if (!Array.isArray(embeddings) || !Array.isArray(controls ?? [])) throw broken(name, "limn")
-  const beside = { embeddings, ...(loras && { loras }), ...(controls && { controls }) }
+  if (!Array.isArray(embeddings) || ![controls, ipAdapters].every((one) => Array.isArray(one ?? [])))
+    throw broken(name, "limn")
+  const beside = {
+    embeddings,
+    ...(loras && { loras }),
+    ...(controls && { controls }),
+    ...(ipAdapters && { ipAdapters }),
+  }
   return { model, decoder, options: { ...options, seed: given }, ...beside, picture, warnings: [] }
 }
 

@@ -1,5 +1,6 @@
 import { UsageError } from "../ground/errors.ts"
 import { parseSeed } from "../ground/random/seed.ts"
+import type { IpScale } from "../models/ip-scale.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { TileOptions } from "./autoencoder.ts"
 import { lastPart } from "./files.ts"
@@ -96,6 +97,8 @@ export interface Settings {
   readonly controls?: readonly ControlSettings[]
   /** Whether the ControlNets alone said what to draw, where that was asked. */
   readonly guessMode?: boolean
+  /** The IP-Adapters that it looked at pictures with, where there were any. */
+  readonly ipAdapters?: readonly { readonly name: string; readonly scale: IpScale }[]
   /** Whether the autoencoder worked in tiles, where that was asked; else it follows from the size. */
   readonly tiled?: boolean
   /** Name of the file or folder of the decoder that stood for the model's own, where there was one. */
@@ -141,6 +144,9 @@ export function resolveSettings(
     ...(model.loras.length > 0 && { loras: model.loras.map(({ name, scale }) => ({ name, scale })) }),
     ...(options.controls.length > 0 && { controls: namedControls(model, options.controls) }),
     ...(options.guessMode !== undefined && { guessMode: options.guessMode }),
+    ...(model.ipAdapters.length > 0 && {
+      ipAdapters: model.ipAdapters.map(({ name, scale }) => ({ name, scale })),
+    }),
     ...(options.tiled !== undefined && { tiled: options.tiled }),
     ...(model.decoderPath !== undefined && { decoder: lastPart(model.decoderPath) }),
     device: model.device,

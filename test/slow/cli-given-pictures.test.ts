@@ -14,6 +14,8 @@ const [ink, wash] = ["ink", "wash"].map((name) =>
   join(import.meta.dirname, `../golden/lora/${name}.safetensors`),
 )
 
+const whole = join(import.meta.dirname, "../golden/ip-adapter/whole.safetensors")
+
 let installed: InstalledLimn
 beforeAll(() => {
   installed = installLimn()
@@ -197,5 +199,32 @@ describe("limn again", () => {
     )
     expect(made.equals(old)).toBe(true)
     expect(decodePng(old).data).not.toEqual(decodePng(plain).data)
+  })
+
+  it("wants the IP-Adapter that a picture was drawn with, and what it looked at", async () => {
+    await draw(["a cat", "--seed", "7", "--out", "plain.png"])
+    const seen = ["--ip-adapter", whole, "--ip-image", "plain.png"]
+    const drawn = await draw(["a cat", "--seed", "7", ...seen, "--ip-scale", "0.6"])
+    expect(drawn).toEqual({ code: 0, stdout: "cat-7.png\n", stderr: "" })
+    expect((await again(["cat-7.png"])).stderr).toBe(
+      'limn: cat-7.png was drawn with the IP-Adapter "whole"; say where that is with --ip-adapter, and what it looked at with --ip-image.\n',
+    )
+    expect((await again(["cat-7.png", ...seen, "--out", "again.png"])).code).toBe(0)
+    const [plain, old, made] = ["plain.png", "cat-7.png", "again.png"].map((path) =>
+      readFileSync(join(folder, path)),
+    )
+    expect(made.equals(old)).toBe(true)
+    expect(decodePng(old).data).not.toEqual(decodePng(plain).data)
+  })
+
+  it.each([
+    [
+      ["--ip-image", "a.png"],
+      "limn: --ip-image is for an IP-Adapter; say where that is with --ip-adapter.\n",
+    ],
+    [["--ip-scale", "0"], "limn: --ip-scale is for an IP-Adapter; say where that is with --ip-adapter.\n"],
+    [["--ip-adapter", whole], "limn: An IP-Adapter draws after pictures; give one with --ip-image.\n"],
+  ])("refuses %j alone", async (args, stderr) => {
+    expect(await draw(["a cat", ...args])).toEqual({ code: 2, stdout: "", stderr })
   })
 })

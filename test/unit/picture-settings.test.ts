@@ -141,6 +141,7 @@ test.each([
   [{ Comment: "hello" }, "x.png does not say how it was made"],
   [{ limn: "{" }, 'under "limn" are not what limn can read'],
   [{ limn: '{"prompt":"a","seed":1,"embeddings":3}' }, 'under "limn" are not'],
+  [{ limn: '{"prompt":"a","seed":1,"ipAdapters":3}' }, 'under "limn" are not'],
   [{ limn: "3" }, 'under "limn" are not'],
   [{ parameters: "a cat" }, 'under "parameters" are not'],
   [{ parameters: "a cat\nSteps: 5, Seed: -1" }, "its seed is -1, which is none"],

@@ -16,10 +16,15 @@ import { pieceOf } from "./weight-piece.ts"
  *   low-rank   the layer's output gains scale * up(mid(down(x))), and the weight stays as it is. `factors` hold `down`
  *              [R, In, ...kernel] and `up` [Out, R]; with `mid` [R, S, ...kernel] between, `down` is [S, In]
  *   delta      the weight itself gains `delta(weight)`, of its shape, at every run
+ *   attention  the weight makes keys [B, S, C], and the attention over them gains `attend(queries)`, of its own shape
  */
 export type WeightUpdate =
   | { readonly kind: "low-rank"; readonly factors: Weights; readonly scale: Value }
   | { readonly kind: "delta"; readonly delta: (weight: Value) => Value }
+  | { readonly kind: "attention"; readonly attend: Attend }
+
+/** What else queries [B, T, C] attend to, in the heads and at the scale of the attention beside it. */
+export type Attend = (queries: Value, options: { readonly heads: number; readonly scale: number }) => Value
 
 /** Updates by the full names of the weights. */
 export type WeightUpdates = ReadonlyMap<string, readonly WeightUpdate[]>
@@ -34,7 +39,8 @@ export function joinUpdates(all: readonly WeightUpdates[]): WeightUpdates {
 
 /**
  * The same outputs with the weights of linear layers and convolutions updated (Hu et al. 2021: LoRA; PEFT's layers
- * before they are merged). Updates of weights that the outputs do not reach do nothing. Comes before `toHalfPrecision`.
+ * before they are merged), and attention widened by what their queries attend to besides. Updates of weights that the
+ * outputs do not reach do nothing. Comes before `toHalfPrecision`.
  */
 export function updateWeights(
   outputs: Readonly<Record<string, Value>>,
@@ -49,7 +55,8 @@ export function updateWeights(
     const unchanged = inputs.every((x, i) => x === value.inputs[i])
     const result =
       updated.get(value) ?? (unchanged ? value : node(value.op, inputs, value.attributes as Attributes[Op]))
-    made.set(value, withLowRank(value, result, inputs[0], updates))
+    const layered = withLowRank(value, result, inputs[0], updates)
+    made.set(value, withAttention(value, layered, inputs[0], updates))
   }
   return Object.fromEntries(Object.entries(outputs).map(([name, value]) => [name, made.get(value)!]))
 }
@@ -87,6 +94,17 @@ function withLowRank(value: Value, result: Value, x: Value, updates: WeightUpdat
   let sum = result
   for (const update of (piece && updates.get(piece.name)) ?? [])
     if (update.kind === "low-rank") sum = add(sum, layer(x, value.inputs[1].shape, update, piece?.rows))
+  return sum
+}
+
+/** An attention with what else its queries attend to, where that is trained on top of the weight that makes its keys. */
+function withAttention(value: Value, result: Value, queries: Value, updates: WeightUpdates): Value {
+  if (!isOp(value, "attention")) return result
+  const [, keys] = value.inputs
+  const piece = isOp(keys, "matmul") ? pieceOf(keys.inputs[1]) : undefined
+  let sum = result
+  for (const update of (piece && updates.get(piece.name)) ?? [])
+    if (update.kind === "attention") sum = add(sum, update.attend(queries, value.attributes))
   return sum
 }
 

@@ -48,3 +48,8 @@ export function clipImageConfig(json: unknown, source: string, imageSize: number
     throw keyError(source, "size", size, `limn cuts out of larger pictures, and "crop_size" is ${imageSize}`)
   return { shortestEdge, cropSize: imageSize, mean: raw.image_mean, deviation: raw.image_std }
 }
+
+/** How pictures become what CLIP's published vision transformers read, of `imageSize` pixels. */
+export function publishedClipImage(imageSize: number): ClipImageConfig {
+  return clipImageConfig({ size: imageSize, crop_size: imageSize }, "CLIP", imageSize)
+}
