@@ -44,12 +44,15 @@ export async function again(path: string, options: DrawingOptions): Promise<void
   const lora = withScales(options.lora ?? [], loras ?? [], path)
   const control = withControls(options, controls ?? [], path)
   const ipScale = ipScaleAgain(options, ipAdapters ?? [], path)
-  const { width, height } = order
+  const { width, height, upscale, upscaleStrength, upscaleSteps } = order
   await drawOrders([order], {
     ...options,
     width,
     height,
     strength,
+    upscale: options.upscale ?? upscale,
+    upscaleStrength: options.upscaleStrength ?? upscaleStrength,
+    upscaleSteps: options.upscaleSteps ?? upscaleSteps,
     model: place,
     lora,
     ...control,

@@ -7,6 +7,8 @@ import { numberWhereExact } from "../ground/random/seed.ts"
 import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
+import type { UpscaleOptions } from "../pipelines/hires-fix.ts"
+import { hiresFix } from "../pipelines/hires-fix.ts"
 import type { HubOptions } from "../pipelines/hub-model.ts"
 import type { Image } from "../pipelines/image.ts"
 import { imageToImage } from "../pipelines/image-to-image.ts"
@@ -32,7 +34,7 @@ import type { Progress } from "./progress.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
-export interface DrawingOptions extends ControlOptions, IpOptions {
+export interface DrawingOptions extends ControlOptions, IpOptions, UpscaleOptions {
   readonly model?: string
   /** Of a model on the Hub: a branch, a tag or a commit. */
   readonly revision?: string
@@ -185,17 +187,35 @@ export async function openModel(
 }
 
 /** What the options ask of the model: to draw from the text alone, over a picture, or into one. */
-async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefined) {
+async function verbOf(options: DrawingOptions, image: Pixels | undefined) {
+  const { mask, strength } = options
+  const upscaling = upscaleOptions(options)
+  if (image !== undefined && upscaling.upscale !== undefined)
+    throw new UsageError(
+      "--upscale enlarges what is drawn from the text alone; to enlarge --image, give --width and --height.",
+    )
   if (image === undefined) {
     for (const [name, value] of Object.entries({ mask, strength }))
       if (value !== undefined)
         throw new UsageError(`--${name} says how to draw over a picture; give that with --image.`)
-    return (model: Model, options: DrawOptions) => textToImage(model, options)
+    return (model: Model, options: DrawOptions) =>
+      upscaling.upscale === undefined
+        ? textToImage(model, options)
+        : hiresFix(model, { ...options, ...upscaling })
   }
   if (mask === undefined)
     return (model: Model, options: DrawOptions) => imageToImage(model, { ...options, image, strength })
   const where = await readPicture(mask)
   return (model: Model, options: DrawOptions) => inpaint(model, { ...options, image, mask: where, strength })
+}
+
+/** How to enlarge pictures. Throws a UsageError where it is said how, and not that. */
+export function upscaleOptions({ upscale, upscaleStrength, upscaleSteps }: UpscaleOptions): UpscaleOptions {
+  if (upscale === undefined)
+    for (const [name, value] of Object.entries({ strength: upscaleStrength, steps: upscaleSteps }))
+      if (value !== undefined)
+        throw new UsageError(`--upscale-${name} says how to enlarge pictures; give --upscale too.`)
+  return { upscale, upscaleStrength, upscaleSteps }
 }
 
 /** The options of a picture that the command line gives. */
@@ -239,7 +259,8 @@ function printPicture({ file, seed, settings, timings, warnings }: Done, image: 
   if (!stdout.isTTY) return void stdout.write(`${file}\n`)
   printPreview(image)
   const time = formatDuration(Object.values(timings).reduce((sum, ms) => sum + ms, 0))
-  const { width, height, steps } = settings
+  const { steps } = settings
+  const { width, height } = image.pixels
   stdout.write(`${file}  ${width}x${height}, ${steps} steps, seed ${seed}, ${time}\n`)
 }
 

@@ -7,7 +7,14 @@ import { grid } from "../recipes/grid.ts"
 import type { GridAxis } from "../recipes/grid-axes.ts"
 import { readControls } from "./controls.ts"
 import type { DrawingOptions } from "./drawing.ts"
-import { bigintAsText, openModel, PATIENCE_MS, pictureOptions, printPreview } from "./drawing.ts"
+import {
+  bigintAsText,
+  openModel,
+  PATIENCE_MS,
+  pictureOptions,
+  printPreview,
+  upscaleOptions,
+} from "./drawing.ts"
 import { interruption } from "./interruption.ts"
 import { readPicture } from "./picture.ts"
 import { openPlace, shownPath } from "./places.ts"
@@ -56,6 +63,7 @@ export async function drawGrid(words: readonly string[], options: GridCommandOpt
       image,
       mask,
       strength,
+      ...upscaleOptions(options),
       signal: stop.signal,
       onStep({ step, steps }) {
         progress.show({ label: `drawing ${done + 1} of ${total}`, done: step, total: steps })

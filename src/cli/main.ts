@@ -23,6 +23,7 @@ Examples:
   limn "a cat, in a garden" --model ~/sd-v1-5 --ip-image my-cat.jpg \\
     --ip-adapter h94/IP-Adapter/models/ip-adapter_sd15.safetensors
   limn "a red heart" --variation-of 7 --images 4
+  limn "a lighthouse" --model ~/sd-v1-5 --upscale 2
   limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
@@ -139,6 +140,9 @@ function withDrawingOptions(command: Command): Command {
     .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")
+    .addOption(numberOption("--upscale <x>", "draw, enlarge so many times, and draw over that"))
+    .addOption(numberOption("--upscale-strength <x>", "how far to leave it, 0 to 1 (default: 0.5)"))
+    .addOption(numberOption("--upscale-steps <n>", "steps of the second stage (default: of the first)"))
     .option("--image <file>", "a picture to draw over")
     .addOption(numberOption("--strength <x>", "how far to leave it, 0 to 1 (default: 0.8; 1 with --mask)"))
     .option("--mask <file>", "draw only where this picture is white")

@@ -97,6 +97,10 @@ export interface Settings {
   readonly eta: number
   /** The share of the steps that were walked, where a picture was given to start from. */
   readonly strength?: number
+  /** How many times larger a second stage made what was drawn at this size, and how, where there was one. */
+  readonly upscale?: number
+  readonly upscaleStrength?: number
+  readonly upscaleSteps?: number
   readonly clipSkip: number
   readonly promptSyntax: PromptSyntax
   /** The words that the model had learnt by textual inversion, where there were any. */
@@ -245,6 +249,7 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     `Size: ${width}x${height}`,
     `Model: ${model}`,
     ...(settings.strength !== undefined ? [`Denoising strength: ${settings.strength}`] : []),
+    ...upscaleFacts(settings),
     // Web tools count the layers from 1, and call CUDA's random numbers NV.
     ...(clipSkip > 0 ? [`Clip skip: ${clipSkip + 1}`] : []),
     ...(noise === "cuda" ? ["RNG: NV"] : []),
@@ -259,6 +264,17 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     parameters: [[shown(prompt), ...tags].join(""), ...negative, facts.join(", ")].join("\n"),
     limn: JSON.stringify(own, (_, value) => (typeof value === "bigint" ? String(value) : value)),
   }
+}
+
+/** A second stage as web tools tell of it: they count the steps that were walked, and call its strength the picture's. */
+function upscaleFacts({ upscale, upscaleStrength, upscaleSteps }: Settings): string[] {
+  if (upscale === undefined || upscaleStrength === undefined || upscaleSteps === undefined) return []
+  return [
+    `Denoising strength: ${upscaleStrength}`,
+    `Hires upscale: ${upscale}`,
+    `Hires steps: ${stepsWalked(upscaleSteps, upscaleStrength)}`,
+    "Hires upscaler: Lanczos",
+  ]
 }
 
 function negatives(given: string | readonly string[], prompts: number): readonly string[] {

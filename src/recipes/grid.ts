@@ -3,6 +3,8 @@ import type { Pixels } from "../ground/image.ts"
 import { resolveControls } from "../pipelines/controls.ts"
 import type { DrawOptions, DrawResult } from "../pipelines/draw.ts"
 import { schedulerFor } from "../pipelines/draw.ts"
+import type { UpscaleOptions } from "../pipelines/hires-fix.ts"
+import { hiresFix, planHiresFix } from "../pipelines/hires-fix.ts"
 import type { Image } from "../pipelines/image.ts"
 import { image as pictureOf } from "../pipelines/image.ts"
 import { imageToImage } from "../pipelines/image-to-image.ts"
@@ -18,7 +20,8 @@ import { sheet } from "./sheet.ts"
 
 /** What to draw, and what differs from picture to picture; all else is the same for all. */
 export interface GridOptions
-  extends Omit<DrawOptions, "prompt" | "negativePrompt" | "seed" | "imagesPerPrompt"> {
+  extends Omit<DrawOptions, "prompt" | "negativePrompt" | "seed" | "imagesPerPrompt">,
+    UpscaleOptions {
   /** Needed unless it is an axis. */
   readonly prompt?: string
   readonly negativePrompt?: string
@@ -102,7 +105,8 @@ function drawCell(
   { image, mask, loraScale: _, prompt, ...rest }: CellOptions,
 ): Promise<DrawResult> {
   const options = { ...rest, prompt: prompt! }
-  if (image === undefined) return textToImage(model, options)
+  if (image === undefined)
+    return options.upscale === undefined ? textToImage(model, options) : hiresFix(model, options)
   return mask === undefined
     ? imageToImage(model, { ...options, image })
     : inpaint(model, { ...options, image, mask })
@@ -113,6 +117,11 @@ function checkCells(model: Model, cells: readonly CellOptions[]): void {
   for (const { prompt, image, strength, mask, loraScale, ...options } of cells) {
     if (prompt === undefined)
       throw new UsageError("There is no prompt; give one, or some as the grid's prompts.")
+    if (options.upscale === undefined || image !== undefined) {
+      const { upscale, upscaleStrength, upscaleSteps } = options
+      if ([upscale, upscaleStrength, upscaleSteps].some((one) => one !== undefined))
+        throw new UsageError("upscale enlarges what is drawn from the text alone, and how goes with it.")
+    } else planHiresFix(model, { ...options, prompt })
     if (image === undefined && (strength !== undefined || mask !== undefined))
       throw new UsageError("strength and mask say how to draw over a picture; give that too, as image.")
     if (loraScale !== undefined && model.loras.length === 0)
