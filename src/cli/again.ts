@@ -9,7 +9,7 @@ import { readPictureSettings } from "../pipelines/picture-settings.ts"
 import type { Settings } from "../pipelines/settings.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { ControlOptions } from "./controls.ts"
-import { type DrawingOptions, drawOrders, inkling, pictureOptions } from "./drawing.ts"
+import { type DrawingOptions, drawOrders, inkling, pictureOptions, sideNames } from "./drawing.ts"
 import { ipScaleAgain } from "./ip-adapter.ts"
 
 /** Draws a picture again from the settings in its file; options change single settings. */
@@ -44,9 +44,12 @@ export async function again(path: string, options: DrawingOptions): Promise<void
   const lora = withScales(options.lora ?? [], loras ?? [], path)
   const control = withControls(options, controls ?? [], path)
   const ipScale = ipScaleAgain(options, ipAdapters ?? [], path)
-  const { width, height, upscale, upscaleStrength, upscaleSteps } = order
+  const { upscale, upscaleStrength, upscaleSteps, extend } = order
+  // Those of a picture that was drawn around another follow from the two.
+  const { width, height } = extend === undefined ? order : options
   await drawOrders([order], {
     ...options,
+    ...(!sideNames.some((side) => options[side] !== undefined) && extend),
     width,
     height,
     strength,

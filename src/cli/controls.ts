@@ -1,11 +1,12 @@
 import { cannyEdges } from "../ground/canny.ts"
 import { UsageError } from "../ground/errors.ts"
-import type { Pixels } from "../ground/image.ts"
 import { resizeImage } from "../ground/resize.ts"
 import type { Control } from "../pipelines/controls.ts"
 import { definedSize, sizeOver } from "../pipelines/given-picture.ts"
 import { opaque } from "../pipelines/image.ts"
 import type { Model } from "../pipelines/model.ts"
+import { extendedSize } from "../pipelines/outpaint.ts"
+import type { VerbOptions } from "../recipes/verb.ts"
 import { readPicture } from "./picture.ts"
 
 /** What the command line says of ControlNets; numbers are one for all of them, or one for each. */
@@ -23,12 +24,13 @@ export interface ControlOptions {
 export type ControlsFor = (model: Model) => readonly Control[]
 
 /**
- * Reads the pictures that ControlNets follow; `over` is the picture to draw over, whose size goes before theirs. Edges are
- * looked for at the size of the result: in a large photograph they would be too thin to be seen by then.
+ * Reads the pictures that ControlNets follow; the size of the picture to draw over or around, where there is one, goes
+ * before theirs. Edges are looked for at the size at which the model draws first: in a large photograph they would be too
+ * thin to be seen by then.
  */
 export async function readControls(
   options: ControlOptions & { readonly width?: number; readonly height?: number },
-  over: Pixels | undefined,
+  { image: over, extend }: Pick<VerbOptions, "image" | "extend">,
 ): Promise<ControlsFor> {
   const { control = [], controlImage = [] } = options
   if (control.length !== controlImage.length)
@@ -41,7 +43,10 @@ export async function readControls(
   const pictures = await Promise.all(controlImage.map((path) => readPicture(path.replace(edges, ""))))
   return (model) => {
     if (pictures.length === 0) return []
-    const { width, height } = { ...sizeOver(model, over ?? pictures[0]), ...definedSize(options) }
+    const { width, height } =
+      over !== undefined && extend !== undefined
+        ? extendedSize(over, extend)
+        : { ...sizeOver(model, over ?? pictures[0]), ...definedSize(options) }
     return pictures.map((picture, i) => ({
       image: edges.test(controlImage[i]) ? cannyEdges(resizeImage(opaque(picture), width, height)) : picture,
       scale: scales[i],

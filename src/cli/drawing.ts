@@ -1,25 +1,23 @@
 import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 import { makeFolder, peakMemoryBytes } from "#platform"
-import { UsageError } from "../ground/errors.ts"
+import type { Sides } from "../ground/extend.ts"
 import type { Pixels } from "../ground/image.ts"
 import { numberWhereExact } from "../ground/random/seed.ts"
 import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
 import type { UpscaleOptions } from "../pipelines/hires-fix.ts"
-import { hiresFix } from "../pipelines/hires-fix.ts"
 import type { HubOptions } from "../pipelines/hub-model.ts"
 import type { Image } from "../pipelines/image.ts"
-import { imageToImage } from "../pipelines/image-to-image.ts"
-import { inpaint } from "../pipelines/inpaint.ts"
 import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { linearPreview } from "../pipelines/preview.ts"
 import { learntWords, readsWeights } from "../pipelines/text-encoder.ts"
-import { textToImage } from "../pipelines/text-to-image.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
+import type { VerbOptions } from "../recipes/verb.ts"
+import { checkVerb, drawByVerb } from "../recipes/verb.ts"
 import type { ControlOptions } from "./controls.ts"
 import { readControls } from "./controls.ts"
 import { fetchingState } from "./fetching.ts"
@@ -34,7 +32,7 @@ import type { Progress } from "./progress.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
-export interface DrawingOptions extends ControlOptions, IpOptions, UpscaleOptions {
+export interface DrawingOptions extends ControlOptions, IpOptions, UpscaleOptions, Partial<Sides> {
   readonly model?: string
   /** Of a model on the Hub: a branch, a tag or a commit. */
   readonly revision?: string
@@ -105,8 +103,8 @@ export async function drawOrders(
   const { json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
   const over = options.image === undefined ? undefined : await readPicture(options.image)
-  const verb = await verbOf(options, over)
-  const controlsFor = await readControls(options, over)
+  const verb = await verbOptions(options, over)
+  const controlsFor = await readControls(options, verb)
   const ipImages = await readIpImages(options)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
@@ -136,8 +134,9 @@ export async function drawOrders(
     }
     const plain = readsWeights(model.textEncoders) ? {} : { promptSyntax: "plain" as const }
     for (const { picture = 0, ...order } of orders) {
-      const { images, settings, timings, warnings, withheld } = await verb(model, {
+      const { images, settings, timings, warnings, withheld } = await drawByVerb(model, {
         ...order,
+        ...verb,
         ...plain,
         controls,
         ipImages,
@@ -186,36 +185,27 @@ export async function openModel(
   return additions.length > 0 ? model.with(...additions) : model
 }
 
-/** What the options ask of the model: to draw from the text alone, over a picture, or into one. */
-async function verbOf(options: DrawingOptions, image: Pixels | undefined) {
-  const { mask, strength } = options
-  const upscaling = upscaleOptions(options)
-  if (image !== undefined && upscaling.upscale !== undefined)
-    throw new UsageError(
-      "--upscale enlarges what is drawn from the text alone; to enlarge --image, give --width and --height.",
-    )
-  if (image === undefined) {
-    for (const [name, value] of Object.entries({ mask, strength }))
-      if (value !== undefined)
-        throw new UsageError(`--${name} says how to draw over a picture; give that with --image.`)
-    return (model: Model, options: DrawOptions) =>
-      upscaling.upscale === undefined
-        ? textToImage(model, options)
-        : hiresFix(model, { ...options, ...upscaling })
-  }
-  if (mask === undefined)
-    return (model: Model, options: DrawOptions) => imageToImage(model, { ...options, image, strength })
-  const where = await readPicture(mask)
-  return (model: Model, options: DrawOptions) => inpaint(model, { ...options, image, mask: where, strength })
+/**
+ * What the options say, beside a prompt, of how to draw; pictures are read. Throws a UsageError for options of which one
+ * means nothing beside the others.
+ */
+export async function verbOptions(options: DrawingOptions, image: Pixels | undefined): Promise<VerbOptions> {
+  const { strength, upscale, upscaleStrength, upscaleSteps } = options
+  const mask = options.mask === undefined ? undefined : await readPicture(options.mask)
+  const verb = { image, mask, extend: sidesOf(options), strength, upscale, upscaleStrength, upscaleSteps }
+  const [side = "left"] = sideNames.filter((name) => options[name] !== undefined)
+  checkVerb({ ...verb, width: options.width, height: options.height }, (name) =>
+    name === "extend" ? `--${side}` : `--${name.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`)}`,
+  )
+  return verb
 }
 
-/** How to enlarge pictures. Throws a UsageError where it is said how, and not that. */
-export function upscaleOptions({ upscale, upscaleStrength, upscaleSteps }: UpscaleOptions): UpscaleOptions {
-  if (upscale === undefined)
-    for (const [name, value] of Object.entries({ strength: upscaleStrength, steps: upscaleSteps }))
-      if (value !== undefined)
-        throw new UsageError(`--upscale-${name} says how to enlarge pictures; give --upscale too.`)
-  return { upscale, upscaleStrength, upscaleSteps }
+/** The options that say how far to draw around a picture. */
+export const sideNames = ["left", "top", "right", "bottom"] as const
+
+function sidesOf({ left, top, right, bottom }: Partial<Sides>): Partial<Sides> | undefined {
+  const given = Object.entries({ left, top, right, bottom }).filter(([, pixels]) => pixels !== undefined)
+  return given.length === 0 ? undefined : Object.fromEntries(given)
 }
 
 /** The options of a picture that the command line gives. */

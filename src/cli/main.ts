@@ -18,6 +18,7 @@ Examples:
   limn "a paper boat" --model stabilityai/sdxl-turbo --low-memory
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
+  limn "a wide beach" --image beach.jpg --left 128 --right 128
   limn "a house in snow" --model ~/sd-v1-5 --control-image canny:house.jpg \\
     --control lllyasviel/sd-controlnet-canny
   limn "a cat, in a garden" --model ~/sd-v1-5 --ip-image my-cat.jpg \\
@@ -146,6 +147,10 @@ function withDrawingOptions(command: Command): Command {
     .option("--image <file>", "a picture to draw over")
     .addOption(numberOption("--strength <x>", "how far to leave it, 0 to 1 (default: 0.8; 1 with --mask)"))
     .option("--mask <file>", "draw only where this picture is white")
+    .addOption(numberOption("--left <n>", "pixels to draw beside it, on that side; others may be named too"))
+    .addOption(numberOption("--top <n>", "pixels to draw above it"))
+    .addOption(numberOption("--right <n>", "pixels to draw beside it, on that side"))
+    .addOption(numberOption("--bottom <n>", "pixels to draw below it"))
     .addOption(
       loraOption("--lora <file[:scale]>", "a LoRA, and how much of it (default: 1); may be repeated"),
     )

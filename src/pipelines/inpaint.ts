@@ -30,7 +30,7 @@ export interface InpaintOptions extends DrawOptions {
  */
 export async function inpaint(model: Model, options: InpaintOptions): Promise<DrawResult> {
   const { image, mask: drawn, softMask = false, strength = 1 } = options
-  const seesMask = model.unetConfig.inChannels !== model.vaeConfig.latentChannels
+  const seesMask = seesMasks(model)
   const given = { ...sizeOver(model, image), ...definedSize(options), strength }
   return draw(model, { ...options, ...given }, async (prepared) => {
     const { settings, scheduler, random } = prepared
@@ -49,6 +49,11 @@ export async function inpaint(model: Model, options: InpaintOptions): Promise<Dr
     if (seesMask) return { latents, firstStep, extraChannels: withChannels(latentMask, rest) }
     return { latents, firstStep, held: { original: original!, noise, mask: latentMask } }
   })
+}
+
+/** Whether a model was made to fill in pictures: its denoiser sees the mask beside the latents. */
+export function seesMasks({ unetConfig, vaeConfig }: Model): boolean {
+  return unetConfig.inChannels !== vaeConfig.latentChannels
 }
 
 /** The picture with grey where it will be drawn anew. */

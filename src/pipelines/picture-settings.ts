@@ -10,7 +10,7 @@ export interface PictureSettings {
   readonly model?: string
   /** Name of the file or folder of the decoder that stood for the model's own. */
   readonly decoder?: string
-  readonly options: PictureOptions & Pick<Settings, "strength"> & UpscaleOptions
+  readonly options: PictureOptions & Pick<Settings, "strength" | "extend" | "overlap"> & UpscaleOptions
   /** The words that the model had learnt by textual inversion. */
   readonly embeddings: readonly string[]
   /** What the model was given beside its checkpoint, where it was, by name. */

@@ -1,4 +1,5 @@
 import { UsageError } from "../ground/errors.ts"
+import type { Sides } from "../ground/extend.ts"
 import { parseSeed } from "../ground/random/seed.ts"
 import type { IpScale } from "../models/ip-scale.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
@@ -101,6 +102,9 @@ export interface Settings {
   readonly upscale?: number
   readonly upscaleStrength?: number
   readonly upscaleSteps?: number
+  /** Pixels that were drawn around a picture, and over how many it faded into them, where that was so. */
+  readonly extend?: Sides
+  readonly overlap?: number
   readonly clipSkip: number
   readonly promptSyntax: PromptSyntax
   /** The words that the model had learnt by textual inversion, where there were any. */
