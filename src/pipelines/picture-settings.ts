@@ -3,6 +3,7 @@ import { numberWhereExact, parseSeed } from "../ground/random/seed.ts"
 import { schedulerNames } from "../schedulers/scheduler.ts"
 import type { UpscaleOptions } from "./hires-fix.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
+import { stepsWalked } from "./settings.ts"
 
 /** How a picture was made, as far as its file tells. */
 export interface PictureSettings {
@@ -149,8 +150,12 @@ function strengthsOf(
   if (upscale === undefined) return { strength }
   if (upscaler !== undefined && upscaler !== "Lanczos")
     warnings.push(`limn enlarges pictures by Lanczos' filter, not by "${upscaler}".`)
+  // None, and 0, mean as many as of the first stage.
   const walked = number("Hires steps") || number("Steps")
-  const upscaleSteps = walked && strength ? Math.ceil(walked / strength) : undefined
+  if (!walked || !strength) return { upscale, upscaleStrength: strength }
+  const least = Math.ceil(walked / strength)
+  // A product that is rounded down may miss a whole number by the last bit.
+  const upscaleSteps = stepsWalked(least, strength) < walked ? least + 1 : least
   return { upscale, upscaleStrength: strength, upscaleSteps }
 }
 
