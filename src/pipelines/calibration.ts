@@ -121,8 +121,8 @@ function entriesOfMaps(_: string, value: unknown): unknown {
   return value instanceof Map ? [...value] : value
 }
 
-/** A network that runs as before, and what was seen of it so far. */
-function watch(network: Network, before: Seen | undefined): { network: Network; seen(): Seen } {
+/** A network that runs as before, and what was seen of it so far, on top of what was `before`. */
+export function watch(network: Network, before: Seen | undefined): { network: Network; seen(): Seen } {
   const ranges = new Map(before?.ranges)
   let products = before?.products ?? []
   let convolutions: readonly string[] = []
