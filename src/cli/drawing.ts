@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url"
 import { makeFolder, peakMemoryBytes } from "#platform"
 import { UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
+import { numberWhereExact } from "../ground/random/seed.ts"
 import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
@@ -41,6 +42,9 @@ export interface DrawingOptions extends ControlOptions, IpOptions {
   readonly out?: string
   readonly negative?: string
   readonly seed?: bigint
+  /** Of which the pictures are variations. */
+  readonly variationOf?: bigint
+  readonly variationStrength?: number
   /** Whose random numbers a seed gives. */
   readonly noise?: "cpu" | "cuda"
   readonly steps?: number
@@ -209,8 +213,19 @@ async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefi
 export function pictureOptions(
   options: DrawingOptions,
 ): Omit<DrawOptions, "prompt" | "negativePrompt"> & { readonly negativePrompt?: string } {
-  const { negative, noise, steps, guidance, width, height, scheduler } = options
-  const given = { negativePrompt: negative, noise, steps, guidanceScale: guidance, width, height, scheduler }
+  const { negative, variationOf, variationStrength, noise, steps, guidance, width, height, scheduler } =
+    options
+  const given = {
+    negativePrompt: negative,
+    variationOf: variationOf === undefined ? undefined : numberWhereExact(variationOf),
+    variationStrength,
+    noise,
+    steps,
+    guidanceScale: guidance,
+    width,
+    height,
+    scheduler,
+  }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 }
 
