@@ -23,6 +23,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     controls,
     ipAdapters,
     embeddings,
+    precision,
     picture,
     warnings,
   } = readPictureSettings(text, path)
@@ -60,6 +61,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     lora,
     ...control,
     ipScale,
+    precision: options.precision ?? precision,
   })
 }
 

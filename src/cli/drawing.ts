@@ -60,7 +60,7 @@ export interface DrawingOptions extends ControlOptions, IpOptions, UpscaleOption
   /** In order; a scale that is not said is 1. */
   readonly lora?: readonly GivenLora[]
   readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
-  readonly precision?: "auto" | "fp32" | "fp16"
+  readonly precision?: "auto" | "fp32" | "fp16" | "int8"
   readonly lowMemory?: boolean
   /** False where the model's own is not wanted. */
   readonly safetyChecker?: boolean
@@ -174,7 +174,18 @@ export async function openModel(
     signal,
     onProgress: (fetched) => progress.show(fetchingState(fetched)),
   }
-  const loading = { decoder, device, precision, revision, lowMemory, safetyChecker, ...fetching }
+  const onCalibration = (done: number, total: number) =>
+    progress.show(done < total ? { label: "calibrating", done, total } : { label: "loading" })
+  const loading = {
+    onCalibration,
+    decoder,
+    device,
+    precision,
+    revision,
+    lowMemory,
+    safetyChecker,
+    ...fetching,
+  }
   let model = await load(options.model ?? inkling, loading)
   for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
   const additions = [

@@ -169,7 +169,7 @@ function withDrawingOptions(command: Command): Command {
     .addOption(numberOption("--ip-scale <x>", "how much of it (default: 1)"))
     .option("--ip-encoder <path>", "its image encoder (default: image_encoder beside it)")
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
-    .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
+    .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16", "int8"]))
     .option("--low-memory", "take less memory and more time")
     .option("--no-safety-checker", "show what the model's safety checker would withhold")
     .option("--json", "print one JSON object and nothing else")

@@ -20,6 +20,8 @@ export interface PictureSettings {
   readonly controls?: Settings["controls"]
   /** The IP-Adapters that looked at pictures, where there were any. */
   readonly ipAdapters?: Settings["ipAdapters"]
+  /** What the model computed in, where that was integers; the others give the same picture but for rounding. */
+  readonly precision?: "int8"
   /** Which of the pictures of its settings it is, from 0, where one seed drew several. */
   readonly picture: number
   /** Sentences about what the file says and limn does not do. */
@@ -54,7 +56,7 @@ function fromLimn(json: string, name: string): PictureSettings {
     model,
     decoder,
     device: _,
-    precision: __,
+    precision,
     picture = 0,
     loras,
     controls,
@@ -72,6 +74,7 @@ function fromLimn(json: string, name: string): PictureSettings {
     throw broken(name, "limn")
   const beside = {
     embeddings,
+    ...(precision === "int8" && { precision: "int8" as const }),
     ...(loras && { loras }),
     ...(controls && { controls }),
     ...(ipAdapters && { ipAdapters }),
