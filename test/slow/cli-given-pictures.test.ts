@@ -166,7 +166,17 @@ describe("limn again", () => {
   })
 
   it("draws in two stages, and around a picture, as its file says", async () => {
-    await draw(["a cat", "--seed", "7", "--upscale", "1.5", "--upscale-strength", "0.6", "--upscale-steps", "5"])
+    await draw([
+      "a cat",
+      "--seed",
+      "7",
+      "--upscale",
+      "1.5",
+      "--upscale-strength",
+      "0.6",
+      "--upscale-steps",
+      "5",
+    ])
     expect((await again(["cat-7.png", "--out", "again.png"])).code).toBe(0)
     const around = ["--image", "cat-7.png", "--right", "20", "--top", "9"]
     const drawn = await draw(["a dog", "--seed", "1", ...around])
