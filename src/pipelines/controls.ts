@@ -8,7 +8,7 @@ import type { Model } from "./model.ts"
 export interface Control {
   /** What it was trained to read, such as edges; one of another size is resized, transparent parts become white. */
   readonly image: Pixels
-  /** How much of it; default 1. */
+  /** How much of it; default 1, for Kolors 0.8. */
   readonly scale?: number
   /** From which share of the steps on, 0 (the default) to 1. */
   readonly start?: number
@@ -24,14 +24,14 @@ export interface WalkControl extends Required<Omit<Control, "image">> {
 
 /** Controls with their defaults, checked: one for each ControlNet of the model. Throws a UsageError where they are not. */
 export function resolveControls(
-  { controlNets, name }: Pick<Model, "controlNets" | "name">,
+  { controlNets, name, usage }: Pick<Model, "controlNets" | "name" | "usage">,
   controls: readonly Control[],
 ): readonly Required<Control>[] {
   if (controls.length !== controlNets.length)
     throw new UsageError(
       `Each ControlNet of ${name} needs a control, in order; they number ${controlNets.length} and ${controls.length}.`,
     )
-  return controls.map(({ image, scale = 1, start = 0, end = 1 }) => {
+  return controls.map(({ image, scale = usage.controlScale, start = 0, end = 1 }) => {
     if (!Number.isFinite(scale))
       throw new UsageError(`The scale of a control is ${scale}; give a number, such as 0.8.`)
     if (!(start >= 0 && start < end && end <= 1))

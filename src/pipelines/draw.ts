@@ -173,11 +173,11 @@ export async function draw(
 
 /** The scheduler that options ask for, or the model's own. Throws a UsageError for a name that is none. */
 export function schedulerFor(
-  model: Pick<Model, "schedulerConfig">,
+  { schedulerConfig, usage }: Pick<Model, "schedulerConfig" | "usage">,
   { scheduler }: Pick<PictureOptions, "scheduler">,
 ): Scheduler {
-  const named = typeof scheduler === "string" ? scheduler : undefined
-  return schedulerFromConfig(typeof scheduler === "object" ? scheduler : model.schedulerConfig, named)
+  if (typeof scheduler === "object") return schedulerFromConfig(scheduler)
+  return schedulerFromConfig(schedulerConfig, scheduler, { alsoWalks: Object.keys(usage.steps) })
 }
 
 /** A row for each picture from one for each prompt; a model that asks for sizes is told those of the picture. */

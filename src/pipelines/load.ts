@@ -128,6 +128,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     latentPixels,
     size: [height * latentPixels, width * latentPixels],
     defaults,
+    usage: family.usage,
     textEncoders,
     mostClipSkip: Math.min(...textEncoders.map(({ mostSkip }) => mostSkip)),
     zeroNegative,

@@ -14,6 +14,7 @@ import type { Network, NetworkOptions } from "./network.ts"
 import type { PreviewFactors } from "./preview-factors.ts"
 import type { SafetyChecker, SafetyCheckerFiles } from "./safety-checker.ts"
 import type { TextEncoder, TextParts } from "./text-encoder.ts"
+import type { Usage } from "./usage.ts"
 
 /** Numbers that the parts of a model compute in: float32, or float16 where that is safe. */
 export type Precision = "fp32" | "fp16"
@@ -121,6 +122,8 @@ export interface Model {
   readonly size: readonly [height: number, width: number]
   /** What to do where options do not say. */
   readonly defaults: ModelDefaults
+  /** The same for single verbs and for what is added to it. */
+  readonly usage: Usage
   /** One, or two whose states the denoiser reads side by side (SDXL). */
   readonly textEncoders: readonly TextEncoder[]
   /** How many of the text encoders' last layers can be left out. */
