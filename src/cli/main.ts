@@ -136,7 +136,12 @@ function withDrawingOptions(command: Command): Command {
     .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")
     .option("--image <file>", "a picture to draw over")
-    .addOption(numberOption("--strength <x>", "how far to leave it, 0 to 1 (default: 0.8; 1 with --mask)"))
+    .addOption(
+      numberOption(
+        "--strength <x>",
+        "how far to leave it, 0 to 1 (default: 0.8; 1 with --mask; less for Kolors)",
+      ),
+    )
     .option("--mask <file>", "draw only where this picture is white")
     .addOption(
       loraOption("--lora <file[:scale]>", "a LoRA, and how much of it (default: 1); may be repeated"),
@@ -145,7 +150,7 @@ function withDrawingOptions(command: Command): Command {
     .addOption(
       listOption("--control-image <file>", "what it follows, or canny:<file> for the edges of a picture"),
     )
-    .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1)"))
+    .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1; Kolors: 0.8)"))
     .addOption(numbersOption("--control-start <x>", "from which share of the steps on (default: 0)"))
     .addOption(numbersOption("--control-end <x>", "up to which share of the steps (default: 1)"))
     .option(

@@ -1,6 +1,7 @@
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { pixels } from "../../src/ground/image.ts"
+import { imageToImage } from "../../src/pipelines/image-to-image.ts"
 import { inpaint } from "../../src/pipelines/inpaint.ts"
 import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
@@ -34,7 +35,7 @@ describe.each([
   })
 })
 
-describe("EDM's DPM-Solver by its name", () => {
+describe("Kolors", () => {
   beforeAll(async () => {
     model = await load(folder, options)
   })
@@ -42,19 +43,27 @@ describe("EDM's DPM-Solver by its name", () => {
   const {
     scheduler: _,
     negativePrompt: __,
+    controls: ___,
     ...given
   } = goldenJson<Case[]>("pipeline-kolors/cases.json").find(({ name }) => name === "edm")!
 
   test.each(["edm-dpmsolver-multistep", "EDMDPMSolverMultistepScheduler", "DPM++ 2M EDM"])(
-    "%s draws as diffusers does",
+    "draws by %s as by EDM's DPM-Solver in diffusers",
     async (scheduler) => {
-      const { latents } = await textToImage(model, { ...given, scheduler })
+      const { latents, warnings } = await textToImage(model, { ...given, scheduler })
+      expect(warnings).toEqual([expect.stringMatching(/walks noise levels that model was not trained on/)])
       const golden = goldenTensors("pipeline-kolors/edm.safetensors")
       expect(relativeDifference(latents, golden["latents.3"])).toBeLessThan(1e-3)
     },
   )
 
-  test("walks 25 steps unless told otherwise", async () => {
+  test("leaves a picture as little as diffusers' pipeline for it does, unless told otherwise", async () => {
+    const image = pixels(64, 64, 3, new Uint8Array(64 * 64 * 3).fill(200))
+    const { settings } = await imageToImage(model, { prompt: "a cat", image, steps: 4, guidanceScale: 1 })
+    expect(settings.strength).toBe(0.3)
+  })
+
+  test("walks 25 steps by EDM's DPM-Solver unless told otherwise", async () => {
     const steps: number[] = []
     const { settings } = await textToImage(model, {
       prompt: "a cat",
