@@ -75,13 +75,12 @@ def without_text(parts):
             "tokenizer_2": None}
 
 
-def save_nine(unet):
+def widened(unet):
     """The U-Net with another first layer, which sees a mask and the rest of a picture too."""
     nine = UNet2DConditionModel.from_config(unet.config, in_channels=9)
     nine.load_state_dict({**nine.state_dict(), **{name: value for name, value in unet.state_dict().items() if name != "conv_in.weight"}})
     weight = nine.conv_in.weight
     weight.copy_((torch.randn(weight.shape, generator=generator(840)) / weight[0].numel() ** 0.5).half())
-    write_tensors(FOLDER / "unet-nine.safetensors", {"conv_in.weight": weight.half()})
     return nine.eval()
 
 
@@ -115,7 +114,8 @@ def main():
     fresh(FOLDER)
     parts = open_parts()
     parts["scheduler"] = EULER
-    unets = {"pipeline-kolors": parts["unet"], "nine": save_nine(parts["unet"])}
+    unets = {"pipeline-kolors": parts["unet"], "nine": widened(parts["unet"])}
+    write_tensors(FOLDER / "unet-nine.safetensors", {"conv_in.weight": unets["nine"].conv_in.weight.half()})
     index = []
     for name, (model, scheduler, before, after, arguments) in CASES.items():
         settings, tensors = make(parts | {"unet": unets[model]}, model, scheduler, before, after, **arguments)

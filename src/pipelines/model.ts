@@ -48,15 +48,18 @@ export interface ModelParts {
 export interface Lora {
   readonly kind: "lora"
   readonly path: string
-  readonly scale: number
+  /** Default: what the model's family says. */
+  readonly scale?: number
 }
 
 /** A LoRA that a model has. */
 export interface LoadedLora extends Lora {
+  readonly scale: number
   /** Its file's name without the ending, as web tools call it. */
   readonly name: string
-  /** The parts of the model that it changes. */
+  /** The parts of the model that it changes, and those of them that it changes wholly whatever its scale. */
   readonly parts: readonly string[]
+  readonly wholeParts: readonly string[]
   /** Words that were taught with it, as a textual inversion, which limn does not read yet. */
   readonly words: readonly string[]
 }
@@ -83,7 +86,8 @@ export interface LoadedControlNet {
 export interface IpAdapter extends HubOptions {
   readonly kind: "ip-adapter"
   readonly path: string
-  readonly scale: IpScale
+  /** Default: what the model's family says. */
+  readonly scale?: IpScale
   /** The folder of its image encoder, where that is not known from its own place. */
   readonly imageEncoder?: string
 }
