@@ -1,7 +1,9 @@
+import { cannyEdges } from "../ground/canny.ts"
 import { UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
+import { resizeImage } from "../ground/resize.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { unitTensor } from "./image.ts"
+import { opaque, unitTensor } from "./image.ts"
 import type { Model } from "./model.ts"
 
 /** What one ControlNet of a model is to follow, and how. */
@@ -40,6 +42,17 @@ export function resolveControls(
       )
     return { image, scale, start, end }
   })
+}
+
+/**
+ * A picture's edges for a result of such a size. They are looked for at that size: in a large photograph they would be too
+ * thin to be seen by then.
+ */
+export function edgesFor(
+  picture: Pixels,
+  { width, height }: { readonly width: number; readonly height: number },
+): Pixels {
+  return cannyEdges(resizeImage(opaque(picture), width, height))
 }
 
 /** A control for a walk that draws pictures of such a size. */

@@ -68,8 +68,9 @@ export async function ipAdapterChanges(model: Model, given: readonly IpAdapter[]
     updates.push((inputs) =>
       ipAdapterUpdates(attentions, adapter.tensors, feeds.among(inputs, path), { ...feeds, path }),
     )
-    const readTokens = await ipReader(adapter, places.imageEncoder, model.running)
-    ipAdapters = [...ipAdapters, { name: loraName(path), path, scale, attentions, readTokens }]
+    const { imageEncoder } = places
+    const readTokens = await ipReader(adapter, imageEncoder, model.running)
+    ipAdapters = [...ipAdapters, { name: loraName(path), path, imageEncoder, scale, attentions, readTokens }]
   }
   const fixed = ipAdapters.map(({ scale }, i) => {
     const scales = ipScales(scale, attentions)

@@ -104,8 +104,7 @@ async function readFiles(model: Model, path: string): Promise<ReadLora> {
 async function filesOf(folder: string): Promise<string[]> {
   const names = await list(folder)
   const found = ["pytorch_lora_weights", "adapter_model"].flatMap(
-    (stem) =>
-      [`${stem}.safetensors`, `${stem}.bin`].find((name) => names.includes(name)) ?? [],
+    (stem) => [`${stem}.safetensors`, `${stem}.bin`].find((name) => names.includes(name)) ?? [],
   )
   if (found.length === 0)
     throw new UsageError(

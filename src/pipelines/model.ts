@@ -96,8 +96,9 @@ export interface IpAdapter extends HubOptions {
 export interface LoadedIpAdapter {
   /** Its file's name without the ending. */
   readonly name: string
-  /** Its file, absolute. */
+  /** Its file, and the folder of its image encoder, absolute. */
   readonly path: string
+  readonly imageEncoder: string
   readonly scale: IpScale
   /** The attentions that it widens, in its order. */
   readonly attentions: readonly TextAttention[]
