@@ -23,6 +23,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     controls,
     ipAdapters,
     embeddings,
+    precision,
     picture,
     warnings,
   } = readPictureSettings(text, path)
@@ -54,6 +55,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     lora,
     ...control,
     ipScale,
+    precision: options.precision ?? precision,
   })
 }
 

@@ -50,6 +50,13 @@ describe("textToImage against diffusers' StableDiffusionPipeline", () => {
   })
 })
 
+describe("variations of a seed against diffusers' pipeline from the same noise", () => {
+  loaded(join(goldenFolder, "pipeline/model"))
+  test.each(goldenJson<Case[]>("variations/cases.json"))("$name", async (given) => {
+    await expectSamePictures(model, given, goldenTensors(`variations/${given.name}.safetensors`))
+  })
+})
+
 describe("textToImage against diffusers' StableDiffusionXLPipeline", () => {
   loaded(join(goldenFolder, "pipeline-xl/model"))
   test.each(goldenJson<Case[]>("pipeline-xl/cases.json"))("$name", async (given) => {

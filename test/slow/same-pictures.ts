@@ -19,7 +19,9 @@ export interface Case {
   prompt: string
   /** null where the reference was given none. */
   negativePrompt: string | null
-  seed: number
+  seed: number | number[]
+  variationOf?: number
+  variationStrength?: number
   height: number
   width: number
   steps: number
