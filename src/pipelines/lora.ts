@@ -136,9 +136,9 @@ function scaleOf(prefix: string): string {
   return `${prefix}.scale`
 }
 
-/** What web tools call a LoRA: its file's name without the ending. */
+/** What web tools call a LoRA: its file's name without the ending, or its folder's. */
 export function loraName(path: string): string {
-  return lastPart(path).replace(/\.\w+$/, "")
+  return lastPart(path.replace(/[\\/]+$/, "")).replace(/\.\w+$/, "")
 }
 
 /** A sentence for each LoRA whose own words are in one of these texts, where they mean nothing. */
