@@ -43,16 +43,17 @@ export interface OpenNetwork {
 /** How a network's graphs are described and loaded. */
 export interface NetworkOptions extends SessionOptions {
   readonly precision: "fp32" | "fp16"
+  /** Whether graphs out of use may stay loaded (default: yes, but in low memory). */
+  readonly keepLoaded?: boolean
 }
 
-/**
- * Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this; in low memory
- * none do.
- */
+/** Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this. */
 const KEPT_BYTES = 2 ** 30
 
 interface Entry {
   readonly session: Promise<Session>
+  /** Names of its inputs. */
+  readonly reads: ReadonlySet<string>
   /** Of its weights. */
   readonly bytes: number
   users: number
@@ -74,8 +75,10 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
   }
   const open = async (inputs: Inputs<ValueType>): Promise<OpenNetwork> => {
     checkOpen()
-    const { run, release } = await shared.open({ ...inputs, ...fixed })
-    return { run: (given, outputs) => run({ ...given, ...fixed }, outputs), release }
+    const { run, release, reads } = await shared.open({ ...inputs, ...fixed })
+    // A stage of a model may have no layer that an update changes.
+    const read = Object.fromEntries(Object.entries(fixed).filter(([name]) => reads.has(name)))
+    return { run: (given, outputs) => run({ ...given, ...read }, outputs), release }
   }
   return {
     open,
@@ -100,7 +103,8 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
 }
 
 /** The loaded graphs of one description. */
-interface Graphs extends Pick<Network, "open"> {
+interface Graphs {
+  open(inputs: Inputs<ValueType>): Promise<OpenNetwork & Pick<Entry, "reads">>
   /** Counts a network that uses them, until it leaves; with the last one they are closed. */
   join(): () => Promise<void>
   /** Graphs of the same description with more updates. */
@@ -110,8 +114,9 @@ interface Graphs extends Pick<Network, "open"> {
 function graphs(
   describe: Describe,
   updates: readonly DescribeUpdates[],
-  { precision, ...options }: NetworkOptions,
+  { precision, keepLoaded, ...options }: NetworkOptions,
 ): Graphs {
+  const keeps = keepLoaded ?? !options.lowMemory
   /** The least recently used first. */
   const entries = new Map<string, Entry>()
   let networks = 0
@@ -127,7 +132,8 @@ function graphs(
     const elements = model.initializers.reduce((sum, { shape }) => sum + sizeOf(shape), 0)
     const bytes = elements * (precision === "fp16" ? 2 : 4)
     makeRoom(bytes)
-    return { session: openSession(model, options), bytes, users: 0 }
+    const reads = new Set(model.inputs.map(({ name }) => name))
+    return { session: openSession(model, options), reads, bytes, users: 0 }
   }
 
   const makeRoom = (wanted: number) => {
@@ -142,7 +148,7 @@ function graphs(
     }
   }
 
-  const open = async (types: Inputs<ValueType>): Promise<OpenNetwork> => {
+  const open: Graphs["open"] = async (types) => {
     const key = Object.entries(types)
       .map(([name, type]) => `${name} ${formatType(type)}`)
       .join()
@@ -155,13 +161,13 @@ function graphs(
       if (released) return
       released = true
       entry.users--
-      if (entry.users > 0 || (!closed && !options.lowMemory)) return
+      if (entry.users > 0 || (!closed && keeps)) return
       if (entries.get(key) === entry) entries.delete(key)
       unload(entry)
     }
     try {
       const session = await entry.session
-      return { run: session.run, release }
+      return { run: session.run, release, reads: entry.reads }
     } catch (error) {
       if (entries.get(key) === entry) entries.delete(key)
       throw error
@@ -181,7 +187,7 @@ function graphs(
         await Promise.all(idle.map(unload))
       }
     },
-    with: (more) => graphs(describe, [...updates, ...more], { precision, ...options }),
+    with: (more) => graphs(describe, [...updates, ...more], { precision, keepLoaded, ...options }),
   }
 }
 

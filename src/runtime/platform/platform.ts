@@ -14,7 +14,10 @@ export interface EngineOptions {
   readonly threads?: number
   /** Runs of one lane take turns, those of different lanes overlap (default: lane 0). A GPU has only one lane. */
   readonly lane?: number
-  /** Leaves weights in the checkpoint's pages instead of a rearranged copy: half the memory, up to twice the time. */
+  /**
+   * Leaves weights in the checkpoint's pages, in their precision there, instead of a rearranged copy: half the memory or
+   * much less, up to twice the time.
+   */
   readonly lowMemory?: boolean
   /** Gives what a run takes back when it ends, for a fiftieth of its time, instead of keeping it for the next. */
   readonly freeAfterRun?: boolean
