@@ -1,4 +1,7 @@
+import { input } from "../graph/node.ts"
+import { quantizableWeights } from "../graph/passes/quantize.ts"
 import type { Value } from "../graph/value.ts"
+import type { BlockFormat } from "../ground/block-integers.ts"
 import { sizeOf } from "../ground/shape.ts"
 import { int64 } from "../ground/tensor.ts"
 import { chatGlmEmbeddings, chatGlmLayers, chatGlmSurroundings, lastPosition } from "../models/chatglm.ts"
@@ -10,8 +13,10 @@ import type { ChatGlmTokenizer } from "../tokenizers/chatglm.ts"
 import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
 import type { EncoderBase } from "./encoder-base.ts"
-import type { NetworkOptions } from "./network.ts"
+import type { NetworkOptions, Quantized } from "./network.ts"
 import { network } from "./network.ts"
+import type { QuantizeProgress } from "./quantized-weights.ts"
+import { quantizedWeights } from "./quantized-weights.ts"
 import type { Stage } from "./stages.ts"
 import { stagedNetwork } from "./stages.ts"
 
@@ -28,39 +33,76 @@ export interface ChatGlmParts {
   readonly tokenizer: ChatGlmTokenizer
 }
 
-/** The weights of layers that are loaded together take no more than this, in the form that they run in, or are of one. */
-const BLOCK_BYTES = 2 ** 30
+/** Numbers that a text encoder's matrices are kept in. */
+export const textPrecisions = ["float32", "int8", "int4"] as const
+export type TextPrecision = (typeof textPrecisions)[number]
+
+/** How ChatGLM is read and run. */
+export interface ChatGlmOptions {
+  /** What its matrices are kept in; default: float32, or float16 where the model runs in half precision. */
+  readonly textEncoder?: TextPrecision
+  /** Stops the rounding to integers. */
+  readonly signal?: AbortSignal
+  /** Follows the rounding to integers, which is done once for each checkpoint. */
+  readonly onQuantize?: (progress: QuantizeProgress) => void
+  /** Layers that are loaded together take no more than this, in the form that they run in, or are one. */
+  readonly blockBytes?: number
+}
+
+const formats: Readonly<Record<"int8" | "int4", BlockFormat>> = {
+  int8: { bits: 8, blockSize: 32 },
+  int4: { bits: 4, blockSize: 32 },
+}
 
 /**
  * The encoder of diffusers' `KolorsPipeline`: its state is that before the last layer, and its pooled text that after
- * the last layer where the text ends, neither normalised. Layers whose weights take more than `blockBytes` together run
- * in blocks, of which one is in memory at a time. Nothing is loaded yet.
+ * the last layer where the text ends, neither normalised. Layers that take more than `blockBytes` together run in blocks,
+ * of which one is in memory at a time. Nothing is loaded yet; matrices are rounded where integers are asked for the first
+ * time. Throws as `quantizedWeights` does.
  */
-export function chatGlmEncoder(
+export async function chatGlmEncoder(
   { files, tokenizer }: Pick<ChatGlmParts, "files" | "tokenizer">,
   running: NetworkOptions,
-  { blockBytes = BLOCK_BYTES } = {},
-): ChatGlmEncoder {
+  { textEncoder, signal, onQuantize, blockBytes = 2 ** 30 }: ChatGlmOptions = {},
+): Promise<ChatGlmEncoder> {
   const config = chatGlmConfig(files.config, configPath(files))
   const parameters = chatGlmParameters(config)
   const weights = componentWeights(files, parameters)
-  const blocks = layerBlocks(config, parameters, blockBytes / (running.precision === "fp16" ? 2 : 4))
-  const blockRunning = blocks.length > 1 ? { ...running, lowMemory: true } : running
-  const stages = blocks.map((block): Stage => {
+  const describe = (inputs: Readonly<Record<string, Value>>, block: Block) => {
     const [first, end] = block
-    const describe = (inputs: Readonly<Record<string, Value>>) => {
-      const { ids, attentionMask, positionIds } = inputs
-      const w = weights()
-      const before = first === 0 ? chatGlmEmbeddings(ids, w) : inputs[stateName(first)]
-      const around = chatGlmSurroundings({ attentionMask, positionIds }, config)
-      const states = [before, ...chatGlmLayers(before, around, block, w, config)]
-      checkAllRead(w, { unused: (name) => !isOfLayers(name, block) })
-      const last = states[states.length - 1]
-      if (end < config.numLayers) return { [stateName(end)]: last }
-      return { "state.0": states[states.length - 2], pooled: lastPosition(last) }
-    }
-    const takes = [first === 0 ? "ids" : stateName(first), "attentionMask", "positionIds"]
-    return { takes, network: network(describe, blockRunning) }
+    const { ids, attentionMask, positionIds } = inputs
+    const w = weights()
+    const before = first === 0 ? chatGlmEmbeddings(ids, w) : inputs[stateName(first)]
+    const around = chatGlmSurroundings({ attentionMask, positionIds }, config)
+    const states = [before, ...chatGlmLayers(before, around, block, w, config)]
+    checkAllRead(w, { unused: (name) => !isOfLayers(name, block) })
+    const last = states[states.length - 1]
+    if (end < config.numLayers) return { [stateName(end)]: last }
+    return { "state.0": states[states.length - 2], pooled: lastPosition(last) }
+  }
+
+  const format = textEncoder === undefined || textEncoder === "float32" ? undefined : formats[textEncoder]
+  const quantize = async (format: BlockFormat): Promise<Quantized> => {
+    const token = ["ids", "attentionMask", "positionIds"].map((name) => [name, input(name, "int64", [1, 1])])
+    const whole = describe(Object.fromEntries(token), [0, config.numLayers])
+    const names = quantizableWeights(whole, format)
+    const made = await quantizedWeights(files, names, { ...format, signal, onProgress: onQuantize })
+    return { ...format, weights: made }
+  }
+  const quantized = format && (await quantize(format))
+  const precision = textEncoder === "float32" ? "fp32" : running.precision
+  const bytesPerNumber = format ? format.bits / 8 + 4 / format.blockSize : precision === "fp16" ? 2 : 4
+  const blocks = layerBlocks(config, parameters, blockBytes / bytesPerNumber)
+  const blockRunning: NetworkOptions = {
+    ...running,
+    precision,
+    quantized,
+    // Products over integers need their weights rearranged.
+    ...(blocks.length > 1 && { lowMemory: quantized === undefined, keepLoaded: false }),
+  }
+  const stages = blocks.map((block): Stage => {
+    const takes = [block[0] === 0 ? "ids" : stateName(block[0]), "attentionMask", "positionIds"]
+    return { takes, network: network((inputs) => describe(inputs, block), blockRunning) }
   })
   return {
     kind: "chatglm",

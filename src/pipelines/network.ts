@@ -3,8 +3,11 @@ import { input } from "../graph/node.ts"
 import type { WeightUpdates } from "../graph/passes/low-rank.ts"
 import { joinUpdates, updateWeights } from "../graph/passes/low-rank.ts"
 import { toHalfPrecision } from "../graph/passes/precision.ts"
+import { quantizeProducts } from "../graph/passes/quantize.ts"
 import type { Value, ValueType } from "../graph/value.ts"
 import { formatType } from "../graph/value.ts"
+import type { Weights } from "../graph/weights.ts"
+import type { BlockFormat } from "../ground/block-integers.ts"
 import { LimnError } from "../ground/errors.ts"
 import { sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
@@ -43,8 +46,15 @@ export interface OpenNetwork {
 /** How a network's graphs are described and loaded. */
 export interface NetworkOptions extends SessionOptions {
   readonly precision: "fp32" | "fp16"
+  /** Matrices in blocks of integers, which the products of linear layers take where they are there. */
+  readonly quantized?: Quantized
   /** Whether graphs out of use may stay loaded (default: yes, but in low memory). */
   readonly keepLoaded?: boolean
+}
+
+/** A model's matrices as `quantizeProducts` takes them; `weights` makes them anew for each graph. */
+export interface Quantized extends BlockFormat {
+  readonly weights: () => Weights
 }
 
 /** Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this. */
@@ -111,11 +121,8 @@ interface Graphs {
   with(updates: readonly DescribeUpdates[]): Graphs
 }
 
-function graphs(
-  describe: Describe,
-  updates: readonly DescribeUpdates[],
-  { precision, keepLoaded, ...options }: NetworkOptions,
-): Graphs {
+function graphs(describe: Describe, updates: readonly DescribeUpdates[], running: NetworkOptions): Graphs {
+  const { precision, quantized, keepLoaded, ...options } = running
   const keeps = keepLoaded ?? !options.lowMemory
   /** The least recently used first. */
   const entries = new Map<string, Entry>()
@@ -127,10 +134,14 @@ function graphs(
       ([name, { dtype, shape }]) => [name, input(name, dtype, shape)] as const,
     )
     const inputs = Object.fromEntries(values)
-    const outputs = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
+    const updated = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
+    const outputs = quantized ? quantizeProducts(updated, quantized.weights(), quantized) : updated
     const model = toOnnx(build(precision === "fp16" ? toHalfPrecision(outputs) : outputs))
-    const elements = model.initializers.reduce((sum, { shape }) => sum + sizeOf(shape), 0)
-    const bytes = elements * (precision === "fp16" ? 2 : 4)
+    const wide = precision === "fp16" ? 2 : 4
+    const bytes = model.initializers.reduce(
+      (sum, { dtype, shape }) => sum + sizeOf(shape) * (dtype === "uint8" ? 1 : wide),
+      0,
+    )
     makeRoom(bytes)
     const reads = new Set(model.inputs.map(({ name }) => name))
     return { session: openSession(model, options), reads, bytes, users: 0 }
@@ -187,7 +198,7 @@ function graphs(
         await Promise.all(idle.map(unload))
       }
     },
-    with: (more) => graphs(describe, [...updates, ...more], { precision, keepLoaded, ...options }),
+    with: (more) => graphs(describe, [...updates, ...more], running),
   }
 }
 

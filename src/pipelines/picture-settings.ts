@@ -1,6 +1,7 @@
 import { FormatError } from "../ground/errors.ts"
 import { numberWhereExact, parseSeed } from "../ground/random/seed.ts"
 import { schedulerNames } from "../schedulers/scheduler.ts"
+import { textPrecisions } from "./chatglm-encoder.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
 
 /** How a picture was made, as far as its file tells. */
@@ -9,6 +10,8 @@ export interface PictureSettings {
   readonly model?: string
   /** Name of the file or folder of the decoder that stood for the model's own. */
   readonly decoder?: string
+  /** What the matrices of Kolors' text encoder were kept in, where that was asked. */
+  readonly textEncoder?: Settings["textEncoder"]
   readonly options: PictureOptions & Pick<Settings, "strength">
   /** The words that the model had learnt by textual inversion. */
   readonly embeddings: readonly string[]
@@ -51,6 +54,7 @@ function fromLimn(json: string, name: string): PictureSettings {
   const {
     model,
     decoder,
+    textEncoder,
     device: _,
     precision: __,
     picture = 0,
@@ -64,13 +68,22 @@ function fromLimn(json: string, name: string): PictureSettings {
   const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
   if (!Array.isArray(embeddings) || ![controls, ipAdapters].every((one) => Array.isArray(one ?? [])))
     throw broken(name, "limn")
+  if (textEncoder !== undefined && !textPrecisions.includes(textEncoder)) throw broken(name, "limn")
   const beside = {
     embeddings,
     ...(loras && { loras }),
     ...(controls && { controls }),
     ...(ipAdapters && { ipAdapters }),
   }
-  return { model, decoder, options: { ...options, seed: given }, ...beside, picture, warnings: [] }
+  return {
+    model,
+    decoder,
+    ...(textEncoder && { textEncoder }),
+    options: { ...options, seed: given },
+    ...beside,
+    picture,
+    warnings: [],
+  }
 }
 
 /**

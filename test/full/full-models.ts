@@ -1,12 +1,12 @@
-import { cpSync, existsSync, mkdirSync, readFileSync } from "node:fs"
+import { existsSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
 import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32, toHalf } from "../../src/ground/tensor.ts"
 import type { ParameterSpec } from "../../src/models/parameters/module.ts"
-import { goldenFolder } from "../unit/golden.ts"
 import * as published from "../unit/published-configs.ts"
+import { tinyKolors, writeKolors } from "../unit/tiny-kolors.ts"
 import type { ModelFamily } from "../unit/tiny-stable-diffusion.ts"
 import {
   specsOf,
@@ -44,42 +44,16 @@ export const fullTurbo: ModelFamily = {
 /** The same as narrow as can be, to see that the tests work. */
 export const tinyTurbo: ModelFamily = { ...tinyStableDiffusionXl, scheduler: turboScheduler }
 
-const kolorsGolden = join(goldenFolder, "pipeline-kolors/model")
-
-/** Kolors, with the small tokenizer of the golden: 8,340,000,000 parameters, 17 GB. */
+/** Kolors: 8,640,354,283 parameters, 17.3 GB. */
 export const fullKolors: ModelFamily = {
-  ...tinyStableDiffusionXl,
+  ...tinyKolors,
   configs: {
     unet: published.kolorsUnet,
     vae: published.sdxlAutoencoder,
     text_encoder: published.chatglm3,
   },
-  scheduler: JSON.parse(readFileSync(join(kolorsGolden, "scheduler/scheduler_config.json"), "utf8")),
-  tokenizers: {},
 }
 
-/** The same as narrow as can be. */
-export const tinyKolors: ModelFamily = {
-  ...fullKolors,
-  configs: {
-    vae: tinyStableDiffusionXl.configs.vae,
-    unet: {
-      ...tinyStableDiffusionXl.configs.unet,
-      encoder_hid_dim: 64,
-      encoder_hid_dim_type: "text_proj",
-      projection_class_embeddings_input_dim: 64 + 6 * 256,
-    },
-    text_encoder: {
-      ...published.chatglm3,
-      ffn_hidden_size: 96,
-      hidden_size: 64,
-      kv_channels: 16,
-      num_attention_heads: 4,
-      num_layers: 4,
-      padded_vocab_size: 768,
-    },
-  },
-}
 /** How many numbers a family's model is. */
 export function parameterCount({ configs }: ModelFamily): number {
   const specs = Object.entries(configs).flatMap(([part, config]) => specsOf(part, config))
@@ -91,14 +65,13 @@ export function writeFullModel(folder: string, family: ModelFamily): void {
   // Written last.
   if (existsSync(join(folder, "model_index.json"))) return
   mkdirSync(folder, { recursive: true })
-  if (Object.keys(family.tokenizers).length === 0)
-    cpSync(join(kolorsGolden, "tokenizer"), join(folder, "tokenizer"), { recursive: true })
   const draw = repeatedNormals()
   const parts = Object.entries(family.configs).map(([part, config]) => {
     const tensors = specsOf(part, config).map((spec) => [spec.name, draw(spec)] as const)
     return [part, new Map<string, Tensor>(tensors)] as const
   })
-  writeFolder(folder, { family, parts: Object.fromEntries(parts) })
+  const write = Object.keys(family.tokenizers).length > 0 ? writeFolder : writeKolors
+  write(folder, { family, parts: Object.fromEntries(parts) })
 }
 
 /** As many numbers are drawn; a prime, so that what repeats falls in with no row of a tensor. */

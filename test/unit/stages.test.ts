@@ -100,7 +100,7 @@ async function kolors(blockBytes: number): Promise<Model> {
   const model = await load(folder, { device: "cpu", threads: 1 })
   const { texts } = await openFolder(folder)
   if (texts[0].kind !== "chatglm") throw new Error("The golden is no Kolors.")
-  return { ...model, textEncoders: [chatGlmEncoder(texts[0], running, { blockBytes })] }
+  return { ...model, textEncoders: [await chatGlmEncoder(texts[0], running, { blockBytes })] }
 }
 
 function expectSame(a: Readonly<Record<string, Tensor>>, b: Readonly<Record<string, Tensor>>): void {

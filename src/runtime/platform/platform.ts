@@ -38,6 +38,12 @@ export interface OpenByteSource extends ByteSource {
   close(): void
 }
 
+/** A stretch of a file that is written while it is made. */
+export interface FilePart {
+  readonly bytes: number
+  make(): AsyncIterable<Uint8Array>
+}
+
 /**
  * What limn needs of the machine that it runs on. `#platform` is the half that implements it: for Node a path is one
  * of the file system, for a browser it is an address.
@@ -59,6 +65,15 @@ export interface Platform {
   readText(path: string | URL): Promise<string>
   /** Writes a file whole or not at all. Throws a LimnError that names the path; a browser has no files to write. */
   writeFileAtomic(path: string, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void>
+  /**
+   * Writes a file of a head and parts, whole or not at all, and goes on where an earlier call with the same head was cut.
+   * Throws what a part's maker throws, and a LimnError that names the path.
+   */
+  writeFileInParts(path: string, head: Uint8Array, parts: readonly FilePart[]): Promise<void>
+  /** Where limn keeps what it made once and can make again; not made yet. Throws a LimnError in a browser. */
+  cacheFolder(): string
+  /** Whether there is such a folder, and files can be made in it. */
+  isWritableFolder(path: string): Promise<boolean>
   /**
    * A picture file as 8-bit pixels, turned the way it says. Throws a FormatError, in which the file is called `name`,
    * where it is no picture, damaged or too large.
