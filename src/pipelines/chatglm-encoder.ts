@@ -2,14 +2,20 @@ import { input } from "../graph/node.ts"
 import { quantizableWeights } from "../graph/passes/quantize.ts"
 import type { Value } from "../graph/value.ts"
 import type { BlockFormat } from "../ground/block-integers.ts"
-import { sizeOf } from "../ground/shape.ts"
 import { int64 } from "../ground/tensor.ts"
 import { chatGlmEmbeddings, chatGlmLayers, chatGlmSurroundings, lastPosition } from "../models/chatglm.ts"
-import type { ChatGlmConfig } from "../models/config/chatglm.ts"
 import { chatGlmConfig } from "../models/config/chatglm.ts"
 import { chatGlmParameters } from "../models/parameters/chatglm.ts"
-import type { ParameterSpec } from "../models/parameters/module.ts"
 import type { ChatGlmTokenizer } from "../tokenizers/chatglm.ts"
+import type { LayerBlock, TextPrecision } from "./chatglm-blocks.ts"
+import {
+  BLOCK_BYTES,
+  integerFormats,
+  isOfLayers,
+  layerBlocks,
+  layerBytes,
+  readingBytes,
+} from "./chatglm-blocks.ts"
 import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
 import type { EncoderBase } from "./encoder-base.ts"
@@ -24,6 +30,10 @@ import { stagedNetwork } from "./stages.ts"
 export interface ChatGlmEncoder extends EncoderBase {
   readonly kind: "chatglm"
   readonly tokenizer: ChatGlmTokenizer
+  /** What its matrices are kept in. */
+  readonly kept: TextPrecision
+  /** About how much memory reading a text takes with its matrices kept so. */
+  readingBytes(kept: TextPrecision): number
 }
 
 /** What it is read from. */
@@ -33,10 +43,6 @@ export interface ChatGlmParts {
   readonly tokenizer: ChatGlmTokenizer
 }
 
-/** Numbers that a text encoder's matrices are kept in. */
-export const textPrecisions = ["float32", "int8", "int4"] as const
-export type TextPrecision = (typeof textPrecisions)[number]
-
 /** How ChatGLM is read and run. */
 export interface ChatGlmOptions {
   /** What its matrices are kept in; default: float32, or float16 where the model runs in half precision. */
@@ -45,13 +51,8 @@ export interface ChatGlmOptions {
   readonly signal?: AbortSignal
   /** Follows the rounding to integers, which is done once for each checkpoint. */
   readonly onQuantize?: (progress: QuantizeProgress) => void
-  /** Layers that are loaded together take no more than this, in the form that they run in, or are one. */
+  /** Layers that are loaded together take no more than this, or are one. */
   readonly blockBytes?: number
-}
-
-const formats: Readonly<Record<"int8" | "int4", BlockFormat>> = {
-  int8: { bits: 8, blockSize: 32 },
-  int4: { bits: 4, blockSize: 32 },
 }
 
 /**
@@ -63,12 +64,12 @@ const formats: Readonly<Record<"int8" | "int4", BlockFormat>> = {
 export async function chatGlmEncoder(
   { files, tokenizer }: Pick<ChatGlmParts, "files" | "tokenizer">,
   running: NetworkOptions,
-  { textEncoder, signal, onQuantize, blockBytes = 2 ** 30 }: ChatGlmOptions = {},
+  { textEncoder, signal, onQuantize, blockBytes = BLOCK_BYTES }: ChatGlmOptions = {},
 ): Promise<ChatGlmEncoder> {
   const config = chatGlmConfig(files.config, configPath(files))
   const parameters = chatGlmParameters(config)
   const weights = componentWeights(files, parameters)
-  const describe = (inputs: Readonly<Record<string, Value>>, block: Block) => {
+  const describe = (inputs: Readonly<Record<string, Value>>, block: LayerBlock) => {
     const [first, end] = block
     const { ids, attentionMask, positionIds } = inputs
     const w = weights()
@@ -81,7 +82,8 @@ export async function chatGlmEncoder(
     return { "state.0": states[states.length - 2], pooled: lastPosition(last) }
   }
 
-  const format = textEncoder === undefined || textEncoder === "float32" ? undefined : formats[textEncoder]
+  const precision = textEncoder === "float32" ? "fp32" : running.precision
+  const format = textEncoder === "int8" || textEncoder === "int4" ? integerFormats[textEncoder] : undefined
   const quantize = async (format: BlockFormat): Promise<Quantized> => {
     const token = ["ids", "attentionMask", "positionIds"].map((name) => [name, input(name, "int64", [1, 1])])
     const whole = describe(Object.fromEntries(token), [0, config.numLayers])
@@ -90,9 +92,10 @@ export async function chatGlmEncoder(
     return { ...format, weights: made }
   }
   const quantized = format && (await quantize(format))
-  const precision = textEncoder === "float32" ? "fp32" : running.precision
-  const bytesPerNumber = format ? format.bits / 8 + 4 / format.blockSize : precision === "fp16" ? 2 : 4
-  const blocks = layerBlocks(config, parameters, blockBytes / bytesPerNumber)
+
+  const kept = textEncoder ?? "float32"
+  const bytes = layerBytes(parameters)
+  const blocks = layerBlocks(config.numLayers, bytes[kept], blockBytes)
   const blockRunning: NetworkOptions = {
     ...running,
     precision,
@@ -107,6 +110,8 @@ export async function chatGlmEncoder(
   return {
     kind: "chatglm",
     tokenizer,
+    kept,
+    readingBytes: (as) => readingBytes(config.numLayers, bytes[as], blockBytes),
     parameters,
     hiddenSize: config.hiddenSize,
     pooledSize: config.hiddenSize,
@@ -133,38 +138,7 @@ export async function chatGlmEncoder(
   }
 }
 
-/** Layers `first` to before `end`. */
-type Block = readonly [first: number, end: number]
-
-/** All layers, in blocks of as many as hold no more than `mostNumbers` together. */
-function layerBlocks(
-  { numLayers }: ChatGlmConfig,
-  parameters: readonly ParameterSpec[],
-  mostNumbers: number,
-): readonly Block[] {
-  const numbers = parameters
-    .filter(({ name }) => layerOf(name) === numLayers - 1)
-    .reduce((sum, { shape }) => sum + sizeOf(shape), 0)
-  const each = Math.max(1, Math.floor(mostNumbers / numbers))
-  return Array.from({ length: Math.ceil(numLayers / each) }, (_, i) => [
-    i * each,
-    Math.min(numLayers, (i + 1) * each),
-  ])
-}
-
 /** What blocks call the state after so many layers. */
 function stateName(layers: number): string {
   return `layers.${layers}`
-}
-
-/** Whether a tensor is of one of these layers; the embeddings come with the first. */
-function isOfLayers(name: string, [first, end]: Block): boolean {
-  const layer = layerOf(name) ?? 0
-  return layer >= first && layer < end
-}
-
-/** The layer that a tensor is of, by its full name. */
-function layerOf(name: string): number | undefined {
-  const found = /^encoder\.layers\.(\d+)\./.exec(name)
-  return found === null ? undefined : Number(found[1])
 }

@@ -28,6 +28,8 @@ export interface Network {
    * what was fixed under those names. Without updates the two share their graphs.
    */
   with(updates: readonly DescribeUpdates[], fixed: Inputs<Tensor>): Network
+  /** Whether a graph is loaded, so that its memory is taken already. */
+  isLoaded(): boolean
   /** Gives all memory back, that of graphs in use as soon as they are released, of shared ones with their last network. */
   close(): Promise<void>
 }
@@ -100,6 +102,7 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
         opened.release()
       }
     },
+    isLoaded: shared.isLoaded,
     with(updates, more) {
       checkOpen()
       return member(updates.length === 0 ? shared : shared.with(updates), { ...fixed, ...more })
@@ -113,7 +116,7 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
 }
 
 /** The loaded graphs of one description. */
-interface Graphs {
+interface Graphs extends Pick<Network, "isLoaded"> {
   open(inputs: Inputs<ValueType>): Promise<OpenNetwork & Pick<Entry, "reads">>
   /** Counts a network that uses them, until it leaves; with the last one they are closed. */
   join(): () => Promise<void>
@@ -187,6 +190,7 @@ function graphs(describe: Describe, updates: readonly DescribeUpdates[], running
 
   return {
     open,
+    isLoaded: () => entries.size > 0,
     join() {
       networks++
       return async () => {

@@ -1,7 +1,7 @@
 import { FormatError } from "../ground/errors.ts"
 import { numberWhereExact, parseSeed } from "../ground/random/seed.ts"
 import { schedulerNames } from "../schedulers/scheduler.ts"
-import { textPrecisions } from "./chatglm-encoder.ts"
+import { textPrecisions } from "./chatglm-blocks.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
 
 /** How a picture was made, as far as its file tells. */

@@ -55,6 +55,7 @@ export function stagedNetwork(stages: readonly Stage[]): Network {
       checkOpen()
       return { run, release() {} }
     },
+    isLoaded: () => stages.some(({ network }) => network.isLoaded()),
     with(updates, fixed) {
       checkOpen()
       return stagedNetwork(

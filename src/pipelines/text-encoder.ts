@@ -1,6 +1,7 @@
 import { UsageError } from "../ground/errors.ts"
+import { textPrecisions } from "./chatglm-blocks.ts"
 import type { ChatGlmEncoder, ChatGlmOptions, ChatGlmParts } from "./chatglm-encoder.ts"
-import { chatGlmEncoder, textPrecisions } from "./chatglm-encoder.ts"
+import { chatGlmEncoder } from "./chatglm-encoder.ts"
 import type { ClipEncoder, ClipParts } from "./clip-encoder.ts"
 import { clipEncoder } from "./clip-encoder.ts"
 import type { Family } from "./family.ts"

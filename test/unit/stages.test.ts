@@ -31,6 +31,7 @@ function adding(amount: number, name: string, log: string[]): Network {
       log.push(`${name} opens`)
       return { run, release: () => log.push(`${name} closes`) }
     },
+    isLoaded: () => false,
     with: (updates) => adding(amount + 10 * updates.length, name, log),
     async close() {
       log.push(`${name} ends`)

@@ -98,6 +98,8 @@ export interface Platform {
   fetchSnapshot(order: SnapshotOrder): Promise<string>
   /** What the cache holds of a repository of the Hub; no snapshots where it holds nothing. */
   cachedRepo(repo: string): Promise<CachedRepo>
+  /** Memory that could be had now without taking it from others; undefined where the system does not say. */
+  availableMemoryBytes(): number | undefined
   /** The most memory that this process has held, or undefined where that is unknown. */
   peakMemoryBytes(): number | undefined
   /** How many threads can run at once. */

@@ -1,6 +1,7 @@
 export { likelyAccelerators, openEngine, timeDevice } from "./engine.ts"
 export { cachedRepo, fetchSnapshot } from "./hub.ts"
 export {
+  availableMemoryBytes,
   cacheFolder,
   cpuCount,
   exists,

@@ -45,6 +45,10 @@ export async function makeFolder(path: string): Promise<void> {
   throw new LimnError(`A browser cannot make the folder ${path}.`)
 }
 
+export function availableMemoryBytes(): undefined {
+  return undefined
+}
+
 export function peakMemoryBytes(): undefined {
   return undefined
 }

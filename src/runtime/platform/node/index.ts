@@ -3,6 +3,7 @@ export { openByteSource, writeFileAtomic, writeFileInParts } from "./files.ts"
 export { cachedRepo } from "./hub/cached-repo.ts"
 export { fetchSnapshot } from "./hub/snapshot.ts"
 export {
+  availableMemoryBytes,
   cacheFolder,
   cpuCount,
   exists,

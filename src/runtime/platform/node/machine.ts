@@ -1,5 +1,5 @@
 import { access, constants, mkdir, readdir, readFile, stat } from "node:fs/promises"
-import { availableParallelism, homedir } from "node:os"
+import { availableParallelism, freemem, homedir } from "node:os"
 import { join } from "node:path"
 import { LimnError } from "../../../ground/errors.ts"
 
@@ -40,6 +40,11 @@ export async function isWritableFolder(path: string): Promise<boolean> {
     () => true,
     () => false,
   )
+}
+
+/** What macOS calls free is little of what it would give. */
+export function availableMemoryBytes(): number | undefined {
+  return process.platform === "darwin" ? undefined : (process.availableMemory?.() ?? freemem())
 }
 
 export function peakMemoryBytes(): number {
