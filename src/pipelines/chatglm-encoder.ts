@@ -96,13 +96,10 @@ export async function chatGlmEncoder(
   const kept = textEncoder ?? "float32"
   const bytes = layerBytes(parameters)
   const blocks = layerBlocks(config.numLayers, bytes[kept], blockBytes)
-  const blockRunning: NetworkOptions = {
-    ...running,
-    precision,
-    quantized,
-    // Products over integers need their weights rearranged.
-    ...(blocks.length > 1 && { lowMemory: quantized === undefined, keepLoaded: false }),
-  }
+  const sparing = blocks.length > 1 || running.lowMemory === true
+  // Products over integers need their weights rearranged.
+  const lowMemory = sparing && quantized === undefined
+  const blockRunning: NetworkOptions = { ...running, precision, quantized, lowMemory, keepLoaded: !sparing }
   const stages = blocks.map((block): Stage => {
     const takes = [block[0] === 0 ? "ids" : stateName(block[0]), "attentionMask", "positionIds"]
     return { takes, network: network((inputs) => describe(inputs, block), blockRunning) }
