@@ -24,6 +24,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     controls,
     ipAdapters,
     embeddings,
+    precision,
     picture,
     warnings,
   } = readPictureSettings(text, path)
@@ -56,6 +57,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     ...control,
     ipScale,
     textEncoder: options.textEncoder ?? textEncoder,
+    precision: options.precision ?? precision,
   })
 }
 

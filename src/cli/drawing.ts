@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url"
 import { makeFolder, peakMemoryBytes } from "#platform"
 import { UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
+import { numberWhereExact } from "../ground/random/seed.ts"
 import type { TextPrecision } from "../pipelines/chatglm-blocks.ts"
 import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
@@ -44,6 +45,9 @@ export interface DrawingOptions extends ControlOptions, IpOptions {
   readonly out?: string
   readonly negative?: string
   readonly seed?: bigint
+  /** Of which the pictures are variations. */
+  readonly variationOf?: bigint
+  readonly variationStrength?: number
   /** Whose random numbers a seed gives. */
   readonly noise?: "cpu" | "cuda"
   readonly steps?: number
@@ -59,7 +63,7 @@ export interface DrawingOptions extends ControlOptions, IpOptions {
   /** In order; a scale that is not said is 1. */
   readonly lora?: readonly GivenLora[]
   readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
-  readonly precision?: "auto" | "fp32" | "fp16"
+  readonly precision?: "auto" | "fp32" | "fp16" | "int8"
   /** What the matrices of Kolors' text encoder are kept in. */
   readonly textEncoder?: TextPrecision
   readonly lowMemory?: boolean
@@ -174,13 +178,21 @@ export async function openModel(
     signal,
     onProgress: (fetched) => progress.show(fetchingState(fetched)),
   }
-  const onQuantize = (rounded: QuantizeProgress) => {
+  const onCalibration = (done: number, total: number) =>
+    progress.show(done < total ? { label: "calibrating", done, total } : { label: "loading" })
+  const onQuantize = (rounded: QuantizeProgress) =>
     progress.show({ label: `rounding the text encoder to ${textEncoder}`, ...rounded })
-  }
   const loading: LoadOptions = {
-    ...{ decoder, device, precision, revision, textEncoder, lowMemory, safetyChecker },
-    ...fetching,
+    onCalibration,
     onQuantize,
+    decoder,
+    device,
+    precision,
+    revision,
+    textEncoder,
+    lowMemory,
+    safetyChecker,
+    ...fetching,
   }
   let model = await load(options.model ?? inkling, loading)
   for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
@@ -210,8 +222,19 @@ async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefi
 export function pictureOptions(
   options: DrawingOptions,
 ): Omit<DrawOptions, "prompt" | "negativePrompt"> & { readonly negativePrompt?: string } {
-  const { negative, noise, steps, guidance, width, height, scheduler } = options
-  const given = { negativePrompt: negative, noise, steps, guidanceScale: guidance, width, height, scheduler }
+  const { negative, variationOf, variationStrength, noise, steps, guidance, width, height, scheduler } =
+    options
+  const given = {
+    negativePrompt: negative,
+    variationOf: variationOf === undefined ? undefined : numberWhereExact(variationOf),
+    variationStrength,
+    noise,
+    steps,
+    guidanceScale: guidance,
+    width,
+    height,
+    scheduler,
+  }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 }
 

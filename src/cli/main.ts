@@ -23,6 +23,7 @@ Examples:
     --control lllyasviel/sd-controlnet-canny
   limn "a cat, in a garden" --model ~/sd-v1-5 --ip-image my-cat.jpg \\
     --ip-adapter h94/IP-Adapter/models/ip-adapter_sd15.safetensors
+  limn "a red heart" --variation-of 7 --images 4
   limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
@@ -34,15 +35,16 @@ seeds and never replace others; only a file that --out names is replaced.
 `
 
 const gridHelp = `
-Settings: prompt, negative, seed, steps, guidance, scheduler, strength, lora
-(the scale of what --lora gives). Values stand between commas, or between
-bars where one of them has a comma.
+Settings: prompt, negative, seed, steps, guidance, scheduler, strength,
+variation (the strength of one), lora (the scale of what --lora gives). Values
+stand between commas, or between bars where one of them has a comma.
 
 Examples:
   limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5 --out grid.png
   limn grid --x "prompt=a red heart|一颗红心, 白色背景" --y seed=1,2,3
   limn grid "a red heart" --x "scheduler=ddim,euler,DPM++ 2M Karras"
   limn grid "a blue heart" --image red-heart-7.png --x strength=0.3,0.6,0.9
+  limn grid "a red heart" --variation-of 7 --x variation=0,0.2,0.4 --y seed=1,2
 `
 
 /** The command line: what can be said, and which command answers. */
@@ -126,6 +128,8 @@ function withDrawingOptions(command: Command): Command {
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))
+    .addOption(seedOption("--variation-of <n>", "a seed to vary; --seed says into which direction"))
+    .addOption(numberOption("--variation-strength <x>", "how far, 0 to 1: to --seed itself (default: 0.2)"))
     .addOption(
       choiceOption("--noise <name>", ["cpu", "cuda"], "the seed's numbers as PyTorch draws them on "),
     )
@@ -157,7 +161,7 @@ function withDrawingOptions(command: Command): Command {
     .addOption(numberOption("--ip-scale <x>", "how much of it (default: 1)"))
     .option("--ip-encoder <path>", "its image encoder (default: image_encoder beside it)")
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
-    .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
+    .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16", "int8"]))
     .addOption(
       choiceOption(
         "--text-encoder <name>",

@@ -1,5 +1,5 @@
 import { input } from "../graph/node.ts"
-import { quantizableWeights } from "../graph/passes/quantize.ts"
+import { quantizableWeights, quantizeProducts } from "../graph/passes/quantize.ts"
 import type { Value } from "../graph/value.ts"
 import type { BlockFormat } from "../ground/block-integers.ts"
 import { int64 } from "../ground/tensor.ts"
@@ -19,7 +19,7 @@ import {
 import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
 import type { EncoderBase } from "./encoder-base.ts"
-import type { NetworkOptions, Quantized } from "./network.ts"
+import type { NetworkOptions, Pass } from "./network.ts"
 import { network } from "./network.ts"
 import type { QuantizeProgress } from "./quantized-weights.ts"
 import { quantizedWeights } from "./quantized-weights.ts"
@@ -84,25 +84,27 @@ export async function chatGlmEncoder(
 
   const precision = textEncoder === "float32" ? "fp32" : running.precision
   const format = textEncoder === "int8" || textEncoder === "int4" ? integerFormats[textEncoder] : undefined
-  const quantize = async (format: BlockFormat): Promise<Quantized> => {
+  /** A pass that runs products over integers, and makes these where they are not there yet. */
+  const quantize = async (format: BlockFormat): Promise<Pass> => {
     const token = ["ids", "attentionMask", "positionIds"].map((name) => [name, input(name, "int64", [1, 1])])
     const whole = describe(Object.fromEntries(token), [0, config.numLayers])
     const names = quantizableWeights(whole, format)
     const made = await quantizedWeights(files, names, { ...format, signal, onProgress: onQuantize })
-    return { ...format, weights: made }
+    return (outputs) => quantizeProducts(outputs, made(), format)
   }
-  const quantized = format && (await quantize(format))
+  const overIntegers = format && (await quantize(format))
 
   const kept = textEncoder ?? "float32"
   const bytes = layerBytes(parameters)
   const blocks = layerBlocks(config.numLayers, bytes[kept], blockBytes)
   const sparing = blocks.length > 1 || running.lowMemory === true
   // Products over integers need their weights rearranged.
-  const lowMemory = sparing && quantized === undefined
-  const blockRunning: NetworkOptions = { ...running, precision, quantized, lowMemory, keepLoaded: !sparing }
+  const lowMemory = sparing && overIntegers === undefined
+  const blockRunning: NetworkOptions = { ...running, precision, lowMemory, keepLoaded: !sparing }
   const stages = blocks.map((block): Stage => {
     const takes = [block[0] === 0 ? "ids" : stateName(block[0]), "attentionMask", "positionIds"]
-    return { takes, network: network((inputs) => describe(inputs, block), blockRunning) }
+    const layers = network((inputs) => describe(inputs, block), blockRunning)
+    return { takes, network: overIntegers ? layers.rewritten(overIntegers) : layers }
   })
   return {
     kind: "chatglm",

@@ -3,7 +3,10 @@ import { LimnError } from "../ground/errors.ts"
 import { sizeOf } from "../ground/shape.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
 import { textPrecisions } from "./chatglm-blocks.ts"
-import type { Model } from "./model.ts"
+import type { Model, Precision } from "./model.ts"
+
+/** What one number of a denoiser's weights takes while it runs. */
+const numberBytes: Readonly<Record<Precision, number>> = { fp32: 4, fp16: 2, int8: 1 }
 
 /**
  * Throws a LimnError where a part of the model that is not loaded yet needs more memory than is free, with what would need
@@ -36,7 +39,7 @@ function checkDenoiser({ unet, unetConfig, precision, running }: Model, free: nu
   // In low memory weights are pages of files, which the system takes back.
   if (running.lowMemory || unet.isLoaded()) return
   const numbers = unetParameters(unetConfig).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
-  const needed = numbers * (precision === "fp16" ? 2 : 4)
+  const needed = numbers * numberBytes[precision]
   if (needed > free)
     throw new LimnError(
       `The denoiser's weights take ${gigabytes(needed)} of memory, and ${gigabytes(free)} are free; load the model with lowMemory, or close other programs.`,

@@ -3,11 +3,8 @@ import { input } from "../graph/node.ts"
 import type { WeightUpdates } from "../graph/passes/low-rank.ts"
 import { joinUpdates, updateWeights } from "../graph/passes/low-rank.ts"
 import { toHalfPrecision } from "../graph/passes/precision.ts"
-import { quantizeProducts } from "../graph/passes/quantize.ts"
 import type { Value, ValueType } from "../graph/value.ts"
 import { formatType } from "../graph/value.ts"
-import type { Weights } from "../graph/weights.ts"
-import type { BlockFormat } from "../ground/block-integers.ts"
 import { LimnError } from "../ground/errors.ts"
 import { sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
@@ -30,12 +27,17 @@ export interface Network {
   with(updates: readonly DescribeUpdates[], fixed: Inputs<Tensor>): Network
   /** Whether a graph is loaded, so that its memory is taken already. */
   isLoaded(): boolean
+  /** The same network with its outputs described anew by a pass, after all updates of its weights. */
+  rewritten(pass: Pass): Network
   /** Gives all memory back, that of graphs in use as soon as they are released, of shared ones with their last network. */
   close(): Promise<void>
 }
 
 /** Updates of a network's weights from its inputs, described anew for each graph. */
 export type DescribeUpdates = (inputs: Inputs<Value>) => WeightUpdates
+
+/** What a graph's outputs are turned into before it is built. */
+export type Pass = (outputs: Inputs<Value>) => Inputs<Value>
 
 /** A loaded graph. */
 export interface OpenNetwork {
@@ -48,15 +50,8 @@ export interface OpenNetwork {
 /** How a network's graphs are described and loaded. */
 export interface NetworkOptions extends SessionOptions {
   readonly precision: "fp32" | "fp16"
-  /** Matrices in blocks of integers, which the products of linear layers take where they are there. */
-  readonly quantized?: Quantized
   /** Whether graphs out of use may stay loaded (default: yes, but in low memory). */
   readonly keepLoaded?: boolean
-}
-
-/** A model's matrices as `quantizeProducts` takes them; `weights` makes them anew for each graph. */
-export interface Quantized extends BlockFormat {
-  readonly weights: () => Weights
 }
 
 /** Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this. */
@@ -75,7 +70,7 @@ type Describe = (inputs: Inputs<Value>) => Inputs<Value>
 
 /** A network from the function that describes its outputs from its inputs. Nothing is loaded yet. */
 export function network(describe: Describe, options: NetworkOptions): Network {
-  return member(graphs(describe, [], options), {})
+  return member(graphs({ describe, updates: [], passes: [] }, options), {})
 }
 
 /** One of the networks that share graphs, and what it feeds them at every run. */
@@ -105,7 +100,11 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
     isLoaded: shared.isLoaded,
     with(updates, more) {
       checkOpen()
-      return member(updates.length === 0 ? shared : shared.with(updates), { ...fixed, ...more })
+      return member(updates.length === 0 ? shared : shared.with({ updates }), { ...fixed, ...more })
+    },
+    rewritten(pass) {
+      checkOpen()
+      return member(shared.with({ passes: [pass] }), fixed)
     },
     async close() {
       if (closed) return
@@ -120,12 +119,20 @@ interface Graphs extends Pick<Network, "isLoaded"> {
   open(inputs: Inputs<ValueType>): Promise<OpenNetwork & Pick<Entry, "reads">>
   /** Counts a network that uses them, until it leaves; with the last one they are closed. */
   join(): () => Promise<void>
-  /** Graphs of the same description with more updates. */
-  with(updates: readonly DescribeUpdates[]): Graphs
+  /** Graphs of the same description with more changes. */
+  with(more: Partial<Changes>): Graphs
 }
 
-function graphs(describe: Describe, updates: readonly DescribeUpdates[], running: NetworkOptions): Graphs {
-  const { precision, quantized, keepLoaded, ...options } = running
+/** What is changed of what a function describes: its weights, then its outputs as a whole. */
+interface Changes {
+  readonly updates: readonly DescribeUpdates[]
+  readonly passes: readonly Pass[]
+}
+
+function graphs(
+  { describe, updates, passes }: Changes & { readonly describe: Describe },
+  { precision, keepLoaded, ...options }: NetworkOptions,
+): Graphs {
   const keeps = keepLoaded ?? !options.lowMemory
   /** The least recently used first. */
   const entries = new Map<string, Entry>()
@@ -138,11 +145,11 @@ function graphs(describe: Describe, updates: readonly DescribeUpdates[], running
     )
     const inputs = Object.fromEntries(values)
     const updated = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
-    const outputs = quantized ? quantizeProducts(updated, quantized.weights(), quantized) : updated
+    const outputs = passes.reduce((described, pass) => pass(described), updated)
     const model = toOnnx(build(precision === "fp16" ? toHalfPrecision(outputs) : outputs))
-    const wide = precision === "fp16" ? 2 : 4
+    const widest = precision === "fp16" ? 2 : 4
     const bytes = model.initializers.reduce(
-      (sum, { dtype, shape }) => sum + sizeOf(shape) * (dtype === "uint8" ? 1 : wide),
+      (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" || dtype === "uint8" ? 1 : widest),
       0,
     )
     makeRoom(bytes)
@@ -202,7 +209,11 @@ function graphs(describe: Describe, updates: readonly DescribeUpdates[], running
         await Promise.all(idle.map(unload))
       }
     },
-    with: (more) => graphs(describe, [...updates, ...more], running),
+    with: ({ updates: more = [], passes: further = [] }) =>
+      graphs(
+        { describe, updates: [...updates, ...more], passes: [...passes, ...further] },
+        { precision, keepLoaded, ...options },
+      ),
   }
 }
 

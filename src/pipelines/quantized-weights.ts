@@ -5,13 +5,13 @@ import { storedRows, storedWeights } from "../graph/weights.ts"
 import type { BlockFormat } from "../ground/block-integers.ts"
 import { toBlockIntegers } from "../ground/block-integers.ts"
 import { LimnError } from "../ground/errors.ts"
-import { fnv1a } from "../ground/hash.ts"
 import { sameShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { toFloat32 } from "../ground/tensor.ts"
 import type { Component } from "./component.ts"
 import { openTensors } from "./component.ts"
 import { lastPart } from "./files.ts"
+import { fingerprint } from "./fingerprint.ts"
 import { readStored } from "./stored-weight.ts"
 
 /** How far the rounding of a model's matrices is. */
@@ -43,13 +43,16 @@ export async function quantizedWeights(
   names: readonly string[],
   options: QuantizeOptions,
 ): Promise<() => Weights> {
-  const { bits } = options
+  const { bits, blockSize } = options
   const sources: Source[] = []
   for (const name of names) {
     const weight = component.tensors.get(name)!
     sources.push({ name, weight, samples: await outerRows(weight, name) })
   }
-  const madeFrom = fingerprint(sources, options)
+  const madeFrom = await fingerprint(
+    sources.map(({ name, weight }) => [name, weight]),
+    `blocks of ${blockSize}`,
+  )
   const beside = absolutePath(component.path, `limn-int${bits}.safetensors`)
   const cached = absolutePath(cacheFolder(), `${lastPart(component.path)}-${madeFrom}-int${bits}.safetensors`)
   for (const path of [beside, cached]) {
@@ -151,16 +154,6 @@ async function tensorsOf(
     }
   }
   return tensors
-}
-
-/** Tells one version of a checkpoint from another, by the first and the last row of each matrix. */
-function fingerprint(sources: readonly Source[], { blockSize }: BlockFormat): string {
-  let hash = fnv1a(new TextEncoder().encode(`blocks of ${blockSize}`))
-  for (const { name, weight, samples } of sources) {
-    hash = fnv1a(new TextEncoder().encode(`${name} ${weight.dtype} ${weight.shape}`), hash)
-    for (const { data } of samples) hash = fnv1a(bytesIn(data), hash)
-  }
-  return hash.toString(16)
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -62,6 +62,10 @@ export function stagedNetwork(stages: readonly Stage[]): Network {
         stages.map(({ network, takes }) => ({ takes, network: network.with(updates, fixed) })),
       )
     },
+    rewritten(pass) {
+      checkOpen()
+      return stagedNetwork(stages.map(({ network, takes }) => ({ takes, network: network.rewritten(pass) })))
+    },
     async close() {
       closed = true
       await last

@@ -46,7 +46,7 @@ export function relativeDifference(actual: Tensor, reference: Tensor): number {
   return difference / largest
 }
 
-/** The cosine of the angle between two tensors as vectors. */
+/** The cosine of the angle between two tensors. */
 export function cosineOf(a: Tensor, b: Tensor): number {
   const [x, y] = [toFloat32(a).data, toFloat32(b).data]
   let [xy, xx, yy] = [0, 0, 0]

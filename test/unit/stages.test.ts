@@ -33,6 +33,7 @@ function adding(amount: number, name: string, log: string[]): Network {
     },
     isLoaded: () => false,
     with: (updates) => adding(amount + 10 * updates.length, name, log),
+    rewritten: () => adding(amount + 100, name, log),
     async close() {
       log.push(`${name} ends`)
     },
@@ -84,6 +85,8 @@ describe("stages", () => {
     const network = twoStages(log)
     const updated = network.with([() => new Map()], {})
     expect(await updated.run(one(0))).toEqual({ y: float32([1], [23]) })
+    const rewritten = network.rewritten((outputs) => outputs)
+    expect(await rewritten.run(one(0))).toEqual({ y: float32([1], [203]) })
     const running = network.run(one(0))
     await network.close()
     expect(await running).toEqual({ y: float32([1], [3]) })
