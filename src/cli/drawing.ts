@@ -4,6 +4,7 @@ import { makeFolder, peakMemoryBytes } from "#platform"
 import { UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
 import { numberWhereExact } from "../ground/random/seed.ts"
+import type { TextPrecision } from "../pipelines/chatglm-blocks.ts"
 import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
@@ -11,10 +12,12 @@ import type { HubOptions } from "../pipelines/hub-model.ts"
 import type { Image } from "../pipelines/image.ts"
 import { imageToImage } from "../pipelines/image-to-image.ts"
 import { inpaint } from "../pipelines/inpaint.ts"
+import type { LoadOptions } from "../pipelines/load.ts"
 import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { linearPreview } from "../pipelines/preview.ts"
+import type { QuantizeProgress } from "../pipelines/quantized-weights.ts"
 import { learntWords, readsWeights } from "../pipelines/text-encoder.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
@@ -61,6 +64,8 @@ export interface DrawingOptions extends ControlOptions, IpOptions {
   readonly lora?: readonly GivenLora[]
   readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
   readonly precision?: "auto" | "fp32" | "fp16" | "int8"
+  /** What the matrices of Kolors' text encoder are kept in. */
+  readonly textEncoder?: TextPrecision
   readonly lowMemory?: boolean
   /** False where the model's own is not wanted. */
   readonly safetyChecker?: boolean
@@ -175,19 +180,23 @@ export async function openModel(
   signal: AbortSignal,
 ): Promise<Model> {
   progress.show({ label: "loading" })
-  const { decoder, device, precision, revision, lowMemory, safetyChecker } = options
+  const { decoder, device, precision, revision, textEncoder, lowMemory, safetyChecker } = options
   const fetching: HubOptions = {
     signal,
     onProgress: (fetched) => progress.show(fetchingState(fetched)),
   }
   const onCalibration = (done: number, total: number) =>
     progress.show(done < total ? { label: "calibrating", done, total } : { label: "loading" })
-  const loading = {
+  const onQuantize = (rounded: QuantizeProgress) =>
+    progress.show({ label: `rounding the text encoder to ${textEncoder}`, ...rounded })
+  const loading: LoadOptions = {
     onCalibration,
+    onQuantize,
     decoder,
     device,
     precision,
     revision,
+    textEncoder,
     lowMemory,
     safetyChecker,
     ...fetching,

@@ -16,6 +16,7 @@ Examples:
   limn "a paper boat" --model CompVis/stable-diffusion-v1-4
   limn --prompts prompts.txt --out pictures/
   limn "a paper boat" --model stabilityai/sdxl-turbo --low-memory
+  limn "一只猫" --model Kwai-Kolors/Kolors-diffusers --text-encoder int8
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
   limn "a house in snow" --model ~/sd-v1-5 --control-image canny:house.jpg \\
@@ -223,6 +224,13 @@ function withDrawingOptions(command: Command): Command {
     .option("--ip-encoder <path>", "its image encoder (default: image_encoder beside it)")
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16", "int8"]))
+    .addOption(
+      choiceOption(
+        "--text-encoder <name>",
+        ["float32", "int8", "int4"],
+        "what Kolors' text encoder is kept in: ",
+      ),
+    )
     .option("--low-memory", "take less memory and more time")
     .option("--no-safety-checker", "show what the model's safety checker would withhold")
     .option("--json", "print one JSON object and nothing else")

@@ -16,6 +16,7 @@ import { image } from "./image.ts"
 import type { IpImages } from "./ip-images.ts"
 import { encodeIpImages, resolveIpImages } from "./ip-images.ts"
 import { loraWarnings } from "./lora.ts"
+import { checkMemory } from "./memory-check.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import { chunkCount, encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
@@ -77,7 +78,7 @@ export type Beginning = Pick<DenoiseOptions, "latents" | "firstStep" | "extraCha
 
 /**
  * Texts into pictures by one walk of the denoiser from where `begin` says: what all verbs that draw have in common.
- * Throws a UsageError for options that cannot be, a LimnError where the model fails, and the signal's reason.
+ * Throws a UsageError for options that cannot be, a LimnError where memory does not suffice or the model fails, and the signal's reason.
  */
 export async function draw(
   model: Model,
@@ -90,6 +91,7 @@ export async function draw(
   const controls = resolveControls(model, options.controls ?? [])
   const settings = resolveSettings(model, { ...options, controls }, scheduler.config)
   scheduler.setTimesteps(settings.steps)
+  checkMemory(model)
   signal?.throwIfAborted()
   const timings = { load: 0, encode: 0, denoise: 0, decode: 0 }
   const { guidanceScale, guidanceRescale, eta, clipSkip, promptSyntax } = settings

@@ -6,6 +6,7 @@ import type { UNetConfig } from "../models/config/unet.ts"
 import type { TextAttention } from "../models/ip-adapter.ts"
 import type { IpScale } from "../models/ip-scale.ts"
 import type { Device } from "../runtime/session.ts"
+import type { TextPrecision } from "./chatglm-blocks.ts"
 import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import type { Family } from "./family.ts"
@@ -134,6 +135,8 @@ export interface Model {
   readonly usage: Usage
   /** One, or two whose states the denoiser reads side by side (SDXL). */
   readonly textEncoders: readonly TextEncoder[]
+  /** What the matrices of ChatGLM are kept in, where that was asked. */
+  readonly textPrecision: TextPrecision | undefined
   /** How many of the text encoders' last layers can be left out. */
   readonly mostClipSkip: number
   /** Whether no negative prompt at all is zeros, in place of the encoded empty text. */

@@ -3,6 +3,7 @@ import { parseSeed } from "../ground/random/seed.ts"
 import type { IpScale } from "../models/ip-scale.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { TileOptions } from "./autoencoder.ts"
+import type { TextPrecision } from "./chatglm-blocks.ts"
 import { lastPart } from "./files.ts"
 import type { Model } from "./model.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
@@ -113,6 +114,8 @@ export interface Settings {
   readonly tiled?: boolean
   /** Name of the file or folder of the decoder that stood for the model's own, where there was one. */
   readonly decoder?: string
+  /** What the matrices of Kolors' text encoder were kept in, where that was asked. */
+  readonly textEncoder?: TextPrecision
   readonly device: string
   readonly precision: string
 }
@@ -163,6 +166,7 @@ export function resolveSettings(
     }),
     ...(options.tiled !== undefined && { tiled: options.tiled }),
     ...(model.decoderPath !== undefined && { decoder: lastPart(model.decoderPath) }),
+    ...(model.textPrecision !== undefined && { textEncoder: model.textPrecision }),
     device: model.device,
     precision: model.precision,
   }
