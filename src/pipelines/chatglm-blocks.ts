@@ -16,7 +16,7 @@ export const integerFormats: Readonly<Record<Exclude<TextPrecision, "float32">, 
 export type LayerBlock = readonly [first: number, end: number]
 
 /** Layers that are loaded together take no more than this, in the form that they run in, or are one. */
-export const BLOCK_BYTES = 2 ** 29
+export const BLOCK_BYTES = 2 ** 28
 
 /** What reading a text takes beside the layers' weights. */
 const WORKING_BYTES = 2 ** 28
@@ -39,9 +39,9 @@ export function layerBlocks(layers: number, bytes: number, mostBytes: number): r
   ])
 }
 
-/** About what reading a text in such blocks takes. */
+/** About what reading a text in such blocks takes: one runs, and the next is being loaded. */
 export function readingBytes(layers: number, bytes: number, mostBytes: number): number {
-  return Math.min(layers * bytes, Math.max(bytes, mostBytes)) + WORKING_BYTES
+  return Math.min(layers * bytes, Math.max(bytes, 2 * mostBytes)) + WORKING_BYTES
 }
 
 /** Whether a tensor is of one of these layers; the embeddings come with the first. */

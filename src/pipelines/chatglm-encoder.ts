@@ -18,7 +18,7 @@ import {
 } from "./chatglm-blocks.ts"
 import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
-import type { EncoderBase } from "./encoder-base.ts"
+import type { EncoderBase, TextFeeds } from "./encoder-base.ts"
 import type { NetworkOptions, Pass } from "./network.ts"
 import { network } from "./network.ts"
 import type { QuantizeProgress } from "./quantized-weights.ts"
@@ -101,9 +101,13 @@ export async function chatGlmEncoder(
   // Products over integers need their weights rearranged.
   const lowMemory = sparing && overIntegers === undefined
   const blockRunning: NetworkOptions = { ...running, precision, lowMemory, keepLoaded: !sparing }
-  const stages = blocks.map((block): Stage => {
-    const takes = [block[0] === 0 ? "ids" : stateName(block[0]), "attentionMask", "positionIds"]
-    const layers = network((inputs) => describe(inputs, block), blockRunning)
+  const stages = blocks.map((block, i): Stage => {
+    const takes = ({ ids, attentionMask, positionIds }: TextFeeds) => {
+      const state = { dtype: "float32", shape: [...ids.shape, config.hiddenSize] } as const
+      return { ...(i === 0 ? { ids } : { [stateName(block[0])]: state }), attentionMask, positionIds }
+    }
+    // In two lanes, since to rearrange a block's weights takes one core as long as two take to run it.
+    const layers = network((inputs) => describe(inputs, block), { ...blockRunning, lane: i % 2 })
     return { takes, network: overIntegers ? layers.rewritten(overIntegers) : layers }
   })
   return {

@@ -1,3 +1,4 @@
+import type { ValueType } from "../graph/value.ts"
 import { LimnError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { Network } from "./network.ts"
@@ -5,8 +6,8 @@ import type { Network } from "./network.ts"
 /** A part of a model that runs on what the parts before it gave. */
 export interface Stage {
   readonly network: Network
-  /** What it is fed: inputs of the whole, or outputs of the stage before it. */
-  readonly takes: readonly string[]
+  /** What it is fed, inputs of the whole or outputs of the stage before it: their types, where the whole is fed these. */
+  takes(inputs: Tensors): Readonly<Record<string, ValueType>>
 }
 
 type Tensors = Readonly<Record<string, Tensor>>
@@ -19,9 +20,9 @@ interface Run {
 }
 
 /**
- * Stages that run one after the other as one network, each loaded when its turn comes and given back before the next. Runs
- * asked for while others go on wait, and then go through each stage together, so that it is loaded once for all of them.
- * The last stage gives the outputs.
+ * Stages that run one after the other as one network, each loaded while the one before it runs, where they have lanes of
+ * their own, and given back at its end. Runs asked for while others go on wait, and then go through each stage together, so
+ * that it is loaded once for all of them. The last stage gives the outputs.
  */
 export function stagedNetwork(stages: readonly Stage[]): Network {
   let waiting: Run[] = []
@@ -77,18 +78,27 @@ export function stagedNetwork(stages: readonly Stage[]): Network {
 /** The outputs of each run. */
 async function runStages(stages: readonly Stage[], runs: readonly Run[]): Promise<Record<string, Tensor>[]> {
   let given: Record<string, Tensor>[] = runs.map(() => ({}))
+  // Held, so that runs of the same types find it loaded.
+  const open = (stage: Stage | undefined) => stage?.network.open(stage.takes(runs[0].inputs))
+  let opening = open(stages[0])
   for (const [i, { network, takes }] of stages.entries()) {
-    const feeds = runs.map(({ inputs }, n) =>
-      Object.fromEntries(takes.map((name) => [name, given[n][name] ?? inputs[name]])),
-    )
-    // Held, so that runs of the same types find it loaded.
-    const held = await network.open(feeds[0])
+    const held = await opening
+    opening = open(stages[i + 1])
+    // It is waited for later, or never.
+    opening?.catch(() => {})
     try {
-      given = []
-      for (const [n, { outputs }] of runs.entries())
-        given.push(await network.run(feeds[n], i === stages.length - 1 ? outputs : undefined))
+      const results: typeof given = []
+      for (const [n, { inputs, outputs }] of runs.entries()) {
+        const feeds = Object.keys(takes(inputs)).map((name) => [name, given[n][name] ?? inputs[name]])
+        const wanted = i === stages.length - 1 ? outputs : undefined
+        results.push(await network.run(Object.fromEntries(feeds), wanted))
+      }
+      given = results
+    } catch (error) {
+      opening?.then(({ release }) => release()).catch(() => {})
+      throw error
     } finally {
-      held.release()
+      held?.release()
     }
   }
   return given

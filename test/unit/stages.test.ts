@@ -42,22 +42,22 @@ function adding(amount: number, name: string, log: string[]): Network {
 
 function twoStages(log: string[] = []): Network {
   return stagedNetwork([
-    { takes: ["x"], network: adding(1, "x", log) },
-    { takes: ["x"], network: adding(2, "y", log) },
+    { takes: ({ x }) => ({ x }), network: adding(1, "x", log) },
+    { takes: ({ x }) => ({ x }), network: adding(2, "y", log) },
   ])
 }
 
 const one = (value: number) => ({ x: float32([1], [value]) })
 
 describe("stages", () => {
-  test("are loaded once for runs that were asked for together", async () => {
+  test("are loaded ahead, and once for runs that were asked for together", async () => {
     const log: string[] = []
     const network = twoStages(log)
     const results = await Promise.all([0, 5, 8].map((value) => network.run(one(value))))
     expect(results).toEqual([3, 8, 11].map((value) => ({ y: float32([1], [value]) })))
     expect(log).toEqual([
-      ...["x opens", "x runs 0", "x runs 5", "x runs 8", "x closes"],
-      ...["y opens", "y runs 1", "y runs 6", "y runs 9", "y closes"],
+      ...["x opens", "y opens", "x runs 0", "x runs 5", "x runs 8", "x closes"],
+      ...["y runs 1", "y runs 6", "y runs 9", "y closes"],
     ])
   })
 
@@ -76,7 +76,7 @@ describe("stages", () => {
     const log: string[] = []
     const network = twoStages(log)
     await expect(network.run(one(-1))).rejects.toThrow("Too little.")
-    expect(log).toEqual(["x opens", "x runs -1", "x closes"])
+    expect(log).toEqual(["x opens", "y opens", "x runs -1", "x closes", "y closes"])
     expect(await network.run(one(1))).toEqual({ y: float32([1], [4]) })
   })
 
