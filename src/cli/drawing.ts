@@ -73,6 +73,12 @@ export interface DrawingOptions extends ControlOptions, IpOptions {
   readonly quiet?: boolean
 }
 
+/** What draws an order. */
+export type Verb = (model: Model, options: DrawOptions) => Promise<DrawResult>
+
+/** Which verb draws, by the picture that there is to draw over. */
+export type VerbFor = (over: Pixels | undefined) => Verb | Promise<Verb>
+
 /** A LoRA's file, and how much of it. */
 export interface GivenLora {
   readonly path: string
@@ -98,17 +104,18 @@ const LIVE_AFTER_MS = 5000
 
 /**
  * Draws the orders one after the other, `imagesPerPrompt` in a row of each prompt; each picture is written as soon as it
- * is there.
+ * is there. What draws them follows from the options, or is said of the picture that there is to draw over.
  */
 export async function drawOrders(
   orders: readonly Order[],
   options: DrawingOptions,
   imagesPerPrompt = 1,
+  verbFor: VerbFor = (over) => verbOf(options, over),
 ): Promise<void> {
   const { json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
   const over = options.image === undefined ? undefined : await readPicture(options.image)
-  const verb = await verbOf(options, over)
+  const verb = await verbFor(over)
   const controlsFor = await readControls(options, over)
   const ipImages = await readIpImages(options)
   const progress = progressOn(process.stderr, { quiet })
@@ -205,17 +212,16 @@ export async function openModel(
 }
 
 /** What the options ask of the model: to draw from the text alone, over a picture, or into one. */
-async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefined) {
+async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefined): Promise<Verb> {
   if (image === undefined) {
     for (const [name, value] of Object.entries({ mask, strength }))
       if (value !== undefined)
         throw new UsageError(`--${name} says how to draw over a picture; give that with --image.`)
-    return (model: Model, options: DrawOptions) => textToImage(model, options)
+    return textToImage
   }
-  if (mask === undefined)
-    return (model: Model, options: DrawOptions) => imageToImage(model, { ...options, image, strength })
+  if (mask === undefined) return (model, options) => imageToImage(model, { ...options, image, strength })
   const where = await readPicture(mask)
-  return (model: Model, options: DrawOptions) => inpaint(model, { ...options, image, mask: where, strength })
+  return (model, options) => inpaint(model, { ...options, image, mask: where, strength })
 }
 
 /** The options of a picture that the command line gives. */

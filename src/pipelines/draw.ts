@@ -170,17 +170,28 @@ export async function draw(
       ...withheldWarnings(withheld),
       ...promptWarnings(model, texts, promptSyntax),
       ...loraWarnings(model, texts),
+      ...otherNoiseWarnings(model, settings),
     ],
   }
 }
 
 /** The scheduler that options ask for, or the model's own. Throws a UsageError for a name that is none. */
 export function schedulerFor(
-  model: Pick<Model, "schedulerConfig">,
+  { schedulerConfig, usage }: Pick<Model, "schedulerConfig" | "usage">,
   { scheduler }: Pick<PictureOptions, "scheduler">,
 ): Scheduler {
-  const named = typeof scheduler === "string" ? scheduler : undefined
-  return schedulerFromConfig(typeof scheduler === "object" ? scheduler : model.schedulerConfig, named)
+  if (typeof scheduler === "object") return schedulerFromConfig(scheduler)
+  return schedulerFromConfig(schedulerConfig, scheduler, { alsoWalks: Object.keys(usage.steps) })
+}
+
+/** A sentence where the scheduler walks noise levels that the model's own, which it was trained with, does not. */
+function otherNoiseWarnings({ usage, schedulerConfig, name }: Model, { scheduler }: Settings): string[] {
+  const chosen = String(scheduler._class_name)
+  const own = schedulerFromConfig(schedulerConfig).config._class_name
+  if (usage.steps[chosen] === undefined || own === chosen) return []
+  return [
+    `${chosen} walks noise levels that ${name} was not trained on, and may draw noise; "DPM++ 2M Karras" is its solver over the model's own.`,
+  ]
 }
 
 /** A row for each picture from one for each prompt; a model that asks for sizes is told those of the picture. */

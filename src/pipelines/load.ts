@@ -153,6 +153,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     latentPixels,
     size: [height * latentPixels, width * latentPixels],
     defaults,
+    usage: family.usage,
     textEncoders,
     textPrecision: options.textEncoder,
     mostClipSkip: Math.min(...textEncoders.map(({ mostSkip }) => mostSkip)),

@@ -20,7 +20,7 @@ export interface PictureOptions extends TileOptions {
   readonly width?: number
   /** In pixels, a multiple of 8; default: what the model was trained on. */
   readonly height?: number
-  /** Steps from noise to picture; default: what the model recommends, else 50, and 1 for Turbo. */
+  /** Steps from noise to picture; default: what the model recommends, else 50, 1 for Turbo, 25 for Kolors with EDM's DPM-Solver. */
   readonly steps?: number
   /**
    * How strongly to follow the prompt; 1 or less for not at all guided, in half the time. Default: what the model
@@ -142,7 +142,7 @@ export function resolveSettings(
     negativePrompt: negatives(options.negativePrompt ?? "", prompt.length),
     width: options.width ?? width,
     height: options.height ?? height,
-    steps: options.steps ?? model.defaults.steps,
+    steps: options.steps ?? model.usage.steps[String(scheduler._class_name)] ?? model.defaults.steps,
     guidanceScale: options.guidanceScale ?? model.defaults.guidanceScale,
     guidanceRescale: options.guidanceRescale ?? 0,
     seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
