@@ -18,6 +18,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
   const {
     model,
     decoder,
+    textEncoder,
     options: made,
     loras,
     controls,
@@ -61,6 +62,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     lora,
     ...control,
     ipScale,
+    textEncoder: options.textEncoder ?? textEncoder,
     precision: options.precision ?? precision,
   })
 }

@@ -1,9 +1,7 @@
-import { cannyEdges } from "../ground/canny.ts"
 import { UsageError } from "../ground/errors.ts"
-import { resizeImage } from "../ground/resize.ts"
 import type { Control } from "../pipelines/controls.ts"
+import { edgesFor } from "../pipelines/controls.ts"
 import { definedSize, sizeOver } from "../pipelines/given-picture.ts"
-import { opaque } from "../pipelines/image.ts"
 import type { Model } from "../pipelines/model.ts"
 import { extendedSize } from "../pipelines/outpaint.ts"
 import type { VerbOptions } from "../recipes/verb.ts"
@@ -25,8 +23,7 @@ export type ControlsFor = (model: Model) => readonly Control[]
 
 /**
  * Reads the pictures that ControlNets follow; the size of the picture to draw over or around, where there is one, goes
- * before theirs. Edges are looked for at the size at which the model draws first: in a large photograph they would be too
- * thin to be seen by then.
+ * before theirs.
  */
 export async function readControls(
   options: ControlOptions & { readonly width?: number; readonly height?: number },
@@ -43,12 +40,12 @@ export async function readControls(
   const pictures = await Promise.all(controlImage.map((path) => readPicture(path.replace(edges, ""))))
   return (model) => {
     if (pictures.length === 0) return []
-    const { width, height } =
+    const size =
       over !== undefined && extend !== undefined
         ? extendedSize(over, extend)
         : { ...sizeOver(model, over ?? pictures[0]), ...definedSize(options) }
     return pictures.map((picture, i) => ({
-      image: edges.test(controlImage[i]) ? cannyEdges(resizeImage(opaque(picture), width, height)) : picture,
+      image: edges.test(controlImage[i]) ? edgesFor(picture, size) : picture,
       scale: scales[i],
       start: starts[i],
       end: ends[i],

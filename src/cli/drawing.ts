@@ -4,16 +4,19 @@ import { makeFolder, peakMemoryBytes } from "#platform"
 import type { Sides } from "../ground/extend.ts"
 import type { Pixels } from "../ground/image.ts"
 import { numberWhereExact } from "../ground/random/seed.ts"
+import type { TextPrecision } from "../pipelines/chatglm-blocks.ts"
 import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
 import type { UpscaleOptions } from "../pipelines/hires-fix.ts"
 import type { HubOptions } from "../pipelines/hub-model.ts"
 import type { Image } from "../pipelines/image.ts"
+import type { LoadOptions } from "../pipelines/load.ts"
 import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { linearPreview } from "../pipelines/preview.ts"
+import type { QuantizeProgress } from "../pipelines/quantized-weights.ts"
 import { learntWords, readsWeights } from "../pipelines/text-encoder.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
 import type { VerbOptions } from "../recipes/verb.ts"
@@ -61,12 +64,20 @@ export interface DrawingOptions extends ControlOptions, IpOptions, UpscaleOption
   readonly lora?: readonly GivenLora[]
   readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
   readonly precision?: "auto" | "fp32" | "fp16" | "int8"
+  /** What the matrices of Kolors' text encoder are kept in. */
+  readonly textEncoder?: TextPrecision
   readonly lowMemory?: boolean
   /** False where the model's own is not wanted. */
   readonly safetyChecker?: boolean
   readonly json?: boolean
   readonly quiet?: boolean
 }
+
+/** What draws an order. */
+export type Verb = (model: Model, options: DrawOptions) => Promise<DrawResult>
+
+/** Which verb draws, by the picture that there is to draw over. */
+export type VerbFor = (over: Pixels | undefined) => Verb | Promise<Verb>
 
 /** A LoRA's file, and how much of it. */
 export interface GivenLora {
@@ -93,18 +104,19 @@ const LIVE_AFTER_MS = 5000
 
 /**
  * Draws the orders one after the other, `imagesPerPrompt` in a row of each prompt; each picture is written as soon as it
- * is there.
+ * is there. What draws them follows from the options, or is said of the picture that there is to draw over.
  */
 export async function drawOrders(
   orders: readonly Order[],
   options: DrawingOptions,
   imagesPerPrompt = 1,
+  verbFor: VerbFor = (over) => verbOf(options, over),
 ): Promise<void> {
   const { json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
   const over = options.image === undefined ? undefined : await readPicture(options.image)
-  const verb = await verbOptions(options, over)
-  const controlsFor = await readControls(options, verb)
+  const verb = await verbFor(over)
+  const controlsFor = await readControls(options, { image: over, extend: sidesOf(options) })
   const ipImages = await readIpImages(options)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
@@ -134,9 +146,8 @@ export async function drawOrders(
     }
     const plain = readsWeights(model.textEncoders) ? {} : { promptSyntax: "plain" as const }
     for (const { picture = 0, ...order } of orders) {
-      const { images, settings, timings, warnings, withheld } = await drawByVerb(model, {
+      const { images, settings, timings, warnings, withheld } = await verb(model, {
         ...order,
-        ...verb,
         ...plain,
         controls,
         ipImages,
@@ -169,19 +180,23 @@ export async function openModel(
   signal: AbortSignal,
 ): Promise<Model> {
   progress.show({ label: "loading" })
-  const { decoder, device, precision, revision, lowMemory, safetyChecker } = options
+  const { decoder, device, precision, revision, textEncoder, lowMemory, safetyChecker } = options
   const fetching: HubOptions = {
     signal,
     onProgress: (fetched) => progress.show(fetchingState(fetched)),
   }
   const onCalibration = (done: number, total: number) =>
     progress.show(done < total ? { label: "calibrating", done, total } : { label: "loading" })
-  const loading = {
+  const onQuantize = (rounded: QuantizeProgress) =>
+    progress.show({ label: `rounding the text encoder to ${textEncoder}`, ...rounded })
+  const loading: LoadOptions = {
     onCalibration,
+    onQuantize,
     decoder,
     device,
     precision,
     revision,
+    textEncoder,
     lowMemory,
     safetyChecker,
     ...fetching,
@@ -194,6 +209,12 @@ export async function openModel(
     ...ipAdditions(options, fetching),
   ]
   return additions.length > 0 ? model.with(...additions) : model
+}
+
+/** What the options ask of the model, beside what the orders say. */
+async function verbOf(options: DrawingOptions, image: Pixels | undefined): Promise<Verb> {
+  const verb = await verbOptions(options, image)
+  return (model, drawing) => drawByVerb(model, { ...drawing, ...verb })
 }
 
 /**

@@ -16,6 +16,7 @@ Examples:
   limn "a paper boat" --model CompVis/stable-diffusion-v1-4
   limn --prompts prompts.txt --out pictures/
   limn "a paper boat" --model stabilityai/sdxl-turbo --low-memory
+  limn "一只猫" --model Kwai-Kolors/Kolors-diffusers --text-encoder int8
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
   limn "a wide beach" --image beach.jpg --left 128 --right 128
@@ -35,6 +36,30 @@ itself stands behind a backslash. Pictures are named after their prompts and
 seeds and never replace others; only a file that --out names is replaced.
 `
 
+const fuseHelp = `
+The picture of --identity is looked at everywhere but where style is made, that
+of --style there alone. --ip-scale says how much of the first.
+
+Examples:
+  limn fuse "a person in a garden" --identity me.jpg --style watercolour.jpg \\
+    --model Kwai-Kolors/Kolors-diffusers \\
+    --ip-adapter Kwai-Kolors/Kolors-IP-Adapter-Plus
+`
+
+const restyleHelp = `
+The ControlNet holds the forms: it follows the edges of the portrait, or the
+--control-image, as for one that reads depth. The IP-Adapter holds who it is, or
+looks at --style. --ip-scale (default: 0.5) and --strength say how much stays.
+
+Examples:
+  limn restyle me.jpg "an oil painting" --model Kwai-Kolors/Kolors-diffusers \\
+    --control Kwai-Kolors/Kolors-ControlNet-Canny \\
+    --ip-adapter Kwai-Kolors/Kolors-IP-Adapter-Plus
+  limn restyle me.jpg "a statue" --control Kwai-Kolors/Kolors-ControlNet-Depth \\
+    --control-image depth.png --ip-adapter Kwai-Kolors/Kolors-IP-Adapter-Plus \\
+    --style marble.jpg --model Kwai-Kolors/Kolors-diffusers
+`
+
 const gridHelp = `
 Settings: prompt, negative, seed, steps, guidance, scheduler, strength,
 variation (the strength of one), lora (the scale of what --lora gives). Values
@@ -50,12 +75,10 @@ Examples:
 
 /** The command line: what can be said, and which command answers. */
 function program(): Command {
-  const limn = withDrawingOptions(new Command("limn"))
+  const limn = withPictures(withSizes(withDrawingOptions(new Command("limn"))))
     .description("Draws pictures from text, on this machine.")
     .usage("[options] <prompt...>")
     .argument("[prompt...]", "what to draw; without it, each line of standard input")
-    .option("--prompts <file>", "a text file with a prompt in each line")
-    .addOption(numberOption("--images <n>", "pictures of each prompt (default: 1)"))
     .version(version(), "--version", "print limn's version")
     .helpCommand(false)
     .enablePositionalOptions()
@@ -66,7 +89,7 @@ function program(): Command {
       await generate(prompts, options)
     })
 
-  withDrawingOptions(limn.command("again"))
+  withSizes(withDrawingOptions(limn.command("again")))
     .usage("[options] <picture>")
     .description("draw a picture again, as its file says")
     .argument("<picture>", "a .png file that limn, A1111 or ComfyUI wrote")
@@ -75,7 +98,7 @@ function program(): Command {
       await again(path, options)
     })
 
-  withDrawingOptions(limn.command("grid"))
+  withSizes(withDrawingOptions(limn.command("grid")))
     .usage("[options] [prompt]")
     .description("draw pictures with other settings side by side")
     .argument("[prompt...]", "what to draw, unless the grid is one of prompts")
@@ -85,6 +108,31 @@ function program(): Command {
     .action(async (prompts: string[], options) => {
       const { drawGrid } = await import("./grid.ts")
       await drawGrid(prompts, options)
+    })
+
+  withPictures(withDrawingOptions(limn.command("fuse")))
+    .usage("[options] <prompt...>")
+    .description("draw what one picture shows in the style of another")
+    .argument("[prompt...]", "what to draw; without it, each line of standard input")
+    .option("--identity <file>", "who or what is drawn")
+    .option("--style <file>", "in whose style")
+    .addOption(numberOption("--style-scale <x>", "how much of the style (default: 1)"))
+    .addHelpText("after", fuseHelp)
+    .action(async (prompts: string[], options) => {
+      const { fuse } = await import("./fuse.ts")
+      await fuse(prompts, options)
+    })
+
+  withPictures(withDrawingOptions(limn.command("restyle")))
+    .usage("[options] <picture> <prompt...>")
+    .description("draw a portrait in another style")
+    .argument("<picture>", "the portrait")
+    .argument("[prompt...]", "what to draw; without it, each line of standard input")
+    .option("--style <file>", "a picture in whose style (default: the portrait, and the prompt's style)")
+    .addHelpText("after", restyleHelp)
+    .action(async (path: string, prompts: string[], options) => {
+      const { restyle } = await import("./restyle.ts")
+      await restyle(path, prompts, options)
     })
 
   limn
@@ -119,6 +167,13 @@ function program(): Command {
   return limn
 }
 
+/** The options of commands that draw each prompt several times. */
+function withPictures(command: Command): Command {
+  return command
+    .option("--prompts <file>", "a text file with a prompt in each line")
+    .addOption(numberOption("--images <n>", "pictures of each prompt (default: 1)"))
+}
+
 /** The options of every command that draws. */
 function withDrawingOptions(command: Command): Command {
   return command
@@ -141,24 +196,25 @@ function withDrawingOptions(command: Command): Command {
     .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")
-    .addOption(numberOption("--upscale <x>", "draw, enlarge so many times, and draw over that"))
-    .addOption(numberOption("--upscale-strength <x>", "how far to leave it, 0 to 1 (default: 0.5)"))
-    .addOption(numberOption("--upscale-steps <n>", "steps of the second stage (default: of the first)"))
     .option("--image <file>", "a picture to draw over")
-    .addOption(numberOption("--strength <x>", "how far to leave it, 0 to 1 (default: 0.8; 1 with --mask)"))
-    .option("--mask <file>", "draw only where this picture is white")
-    .addOption(numberOption("--left <n>", "pixels to draw beside it, on that side; others may be named too"))
-    .addOption(numberOption("--top <n>", "pixels to draw above it"))
-    .addOption(numberOption("--right <n>", "pixels to draw beside it, on that side"))
-    .addOption(numberOption("--bottom <n>", "pixels to draw below it"))
     .addOption(
-      loraOption("--lora <file[:scale]>", "a LoRA, and how much of it (default: 1); may be repeated"),
+      numberOption(
+        "--strength <x>",
+        "how far to leave it, 0 to 1 (default: 0.8; 1 with --mask; less for Kolors)",
+      ),
+    )
+    .option("--mask <file>", "draw only where this picture is white")
+    .addOption(
+      loraOption(
+        "--lora <file[:scale]>",
+        "a LoRA, and how much of it (default: 1; Kolors: 0.8); may be repeated",
+      ),
     )
     .addOption(listOption("--control <path>", "a ControlNet: a folder, a file, or org/name; may be repeated"))
     .addOption(
       listOption("--control-image <file>", "what it follows, or canny:<file> for the edges of a picture"),
     )
-    .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1)"))
+    .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1; Kolors: 0.8)"))
     .addOption(numbersOption("--control-start <x>", "from which share of the steps on (default: 0)"))
     .addOption(numbersOption("--control-end <x>", "up to which share of the steps (default: 1)"))
     .option(
@@ -166,15 +222,34 @@ function withDrawingOptions(command: Command): Command {
       "an IP-Adapter, to draw after pictures: a file, a folder, or org/name/file",
     )
     .addOption(listOption("--ip-image <file>", "a picture that it looks at; may be repeated"))
-    .addOption(numberOption("--ip-scale <x>", "how much of it (default: 1)"))
+    .addOption(numberOption("--ip-scale <x>", "how much of it (default: 1; Kolors: 0.5)"))
     .option("--ip-encoder <path>", "its image encoder (default: image_encoder beside it)")
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16", "int8"]))
+    .addOption(
+      choiceOption(
+        "--text-encoder <name>",
+        ["float32", "int8", "int4"],
+        "what Kolors' text encoder is kept in: ",
+      ),
+    )
     .option("--low-memory", "take less memory and more time")
     .option("--no-safety-checker", "show what the model's safety checker would withhold")
     .option("--json", "print one JSON object and nothing else")
     .option("--quiet", "print nothing but errors")
     .addOption(debugOption())
+}
+
+/** The options that say how much larger pictures become. */
+function withSizes(command: Command): Command {
+  return command
+    .addOption(numberOption("--upscale <x>", "draw, enlarge so many times, and draw over that"))
+    .addOption(numberOption("--upscale-strength <x>", "how far to leave it, 0 to 1 (default: 0.5)"))
+    .addOption(numberOption("--upscale-steps <n>", "steps of the second stage (default: of the first)"))
+    .addOption(numberOption("--left <n>", "pixels to draw around --image, on its left"))
+    .addOption(numberOption("--top <n>", "above it"))
+    .addOption(numberOption("--right <n>", "on its right"))
+    .addOption(numberOption("--bottom <n>", "below it"))
 }
 
 function debugOption(): Option {

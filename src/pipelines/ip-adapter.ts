@@ -15,7 +15,7 @@ import type { DescribeUpdates, Network } from "./network.ts"
 
 /** How an IP-Adapter is used, and found. */
 export interface IpAdapterOptions extends HubOptions {
-  /** How much of it; default 1. For some blocks only, an object, as `{ up: { block_0: [0, 1, 0] } }` for the style alone. */
+  /** How much of it; default 1, for Kolors 0.5. For some blocks only, an object, as `{ up: { block_0: [0, 1, 0] } }` for the style alone. */
   readonly scale?: IpScale
   /**
    * The folder of the image encoder that it was trained with, on this machine or in its repo; default: `image_encoder`
@@ -27,11 +27,12 @@ export interface IpAdapterOptions extends HubOptions {
 /**
  * An IP-Adapter for `model.with` (Ye et al. 2023): the model then draws after pictures too, which are given as `ipImages`.
  * A .safetensors or .bin file, a folder with one, or their place on the Hub: `org/name`, or `org/name/folder/file`.
- * Basic, Plus and Full adapters are read, those for faces that another network recognises (FaceID) are not.
+ * Basic, Plus and Full adapters are read, those for faces that another network recognises (FaceID) are not. The same file
+ * given twice at once is two adapters, each with pictures and a scale of its own.
  * Throws a UsageError where a scale is no number.
  */
-export function ipAdapter(path: string, { scale = 1, ...options }: IpAdapterOptions = {}): IpAdapter {
-  if (!isFiniteScale(scale))
+export function ipAdapter(path: string, { scale, ...options }: IpAdapterOptions = {}): IpAdapter {
+  if (scale !== undefined && !isFiniteScale(scale))
     throw new UsageError(
       `The scale of ${path} is ${JSON.stringify(scale)}; give a number, such as 0.6, or numbers for blocks.`,
     )
@@ -50,10 +51,13 @@ export async function ipAdapterChanges(model: Model, given: readonly IpAdapter[]
   const attentions = textAttentions(model.unetConfig)
   let ipAdapters = model.ipAdapters
   const updates: DescribeUpdates[] = []
+  const named = new Map<string, number>()
   for (const one of given) {
-    const { scale } = one
+    const { scale = model.usage.ipScale } = one
     const places = await findIpAdapter(one, one.variant ?? variantFor(model.running))
-    const known = ipAdapters.find(({ path }) => path === places.file)
+    const before = named.get(places.file) ?? 0
+    named.set(places.file, before + 1)
+    const known = ipAdapters.filter(({ path }) => path === places.file).at(before)
     if (known !== undefined) {
       ipAdapters = ipAdapters.map((each) => (each === known ? { ...each, scale } : each))
       continue
@@ -64,8 +68,9 @@ export async function ipAdapterChanges(model: Model, given: readonly IpAdapter[]
     updates.push((inputs) =>
       ipAdapterUpdates(attentions, adapter.tensors, feeds.among(inputs, path), { ...feeds, path }),
     )
-    const readTokens = await ipReader(adapter, places.imageEncoder, model.running)
-    ipAdapters = [...ipAdapters, { name: loraName(path), path, scale, attentions, readTokens }]
+    const { imageEncoder } = places
+    const readTokens = await ipReader(adapter, imageEncoder, model.running)
+    ipAdapters = [...ipAdapters, { name: loraName(path), path, imageEncoder, scale, attentions, readTokens }]
   }
   const fixed = ipAdapters.map(({ scale }, i) => {
     const scales = ipScales(scale, attentions)
