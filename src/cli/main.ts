@@ -82,7 +82,10 @@ function program(): Command {
     .version(version(), "--version", "print limn's version")
     .helpCommand(false)
     .enablePositionalOptions()
-    .configureHelp({ subcommandTerm: (command) => `${command.name()} ${command.usage()}` })
+    // Longer terms would leave the descriptions too little room to be wrapped in.
+    .configureHelp({
+      subcommandTerm: (command) => `${command.name()} ${command.usage().replace("[options] ", "")}`,
+    })
     .addHelpText("after", examples)
     .action(async (prompts: string[], options) => {
       const { generate } = await import("./generate.ts")
