@@ -222,14 +222,13 @@ async function verbOf(options: DrawingOptions, image: Pixels | undefined): Promi
  * means nothing beside the others.
  */
 export async function verbOptions(options: DrawingOptions, image: Pixels | undefined): Promise<VerbOptions> {
-  const { strength, upscale, upscaleStrength, upscaleSteps } = options
-  const mask = options.mask === undefined ? undefined : await readPicture(options.mask)
-  const verb = { image, mask, extend: sidesOf(options), strength, upscale, upscaleStrength, upscaleSteps }
+  const { mask, strength, width, height, upscale, upscaleStrength, upscaleSteps } = options
+  const verb = { image, extend: sidesOf(options), strength, upscale, upscaleStrength, upscaleSteps }
   const [side = "left"] = sideNames.filter((name) => options[name] !== undefined)
-  checkVerb({ ...verb, width: options.width, height: options.height }, (name) =>
+  checkVerb({ ...verb, mask, width, height }, (name) =>
     name === "extend" ? `--${side}` : `--${name.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`)}`,
   )
-  return verb
+  return { ...verb, mask: mask === undefined ? undefined : await readPicture(mask) }
 }
 
 /** The options that say how far to draw around a picture. */

@@ -34,30 +34,29 @@ export function drawByVerb(model: Model, options: DrawOptions & VerbOptions): Pr
     : inpaint(model, { ...rest, image, mask })
 }
 
-/** How messages name options, where they do not call them as a program does. */
-export type OptionNames = (option: keyof VerbOptions | "width" | "height") => string
+/** An option that `checkVerb` looks at. */
+type VerbOption = Exclude<keyof VerbOptions, "overlap"> | "width" | "height"
 
-/** Throws a UsageError for options of which one means nothing beside the others. */
+/**
+ * Throws a UsageError, in which options are called as `named` says, for one that means nothing beside the others. Only
+ * which are there counts, so that pictures need not be read yet.
+ */
 export function checkVerb(
-  options: VerbOptions & Pick<DrawOptions & { width?: number; height?: number }, "width" | "height">,
-  named: OptionNames = (option) => option,
+  options: Readonly<Partial<Record<VerbOption, unknown>>>,
+  named: (option: VerbOption) => string = (option) => option,
 ): void {
-  const given = (names: readonly (keyof VerbOptions | "width" | "height")[]) =>
-    names.find((name) => options[name] !== undefined)
-  const refuse = (name: ReturnType<typeof given>, why: string) => {
+  const refuse = (names: readonly VerbOption[], why: string) => {
+    const name = names.find((one) => options[one] !== undefined)
     if (name !== undefined) throw new UsageError(`${named(name)} ${why}.`)
   }
   const image = named("image")
   if (options.image === undefined)
-    refuse(given(["mask", "extend", "strength"]), `says how to draw over a picture; give that with ${image}`)
-  else refuse(given(["upscale"]), `enlarges what is drawn from the text alone; leave ${image} away`)
+    refuse(["mask", "extend", "strength"], `says how to draw over a picture; give that with ${image}`)
+  else refuse(["upscale"], `enlarges what is drawn from the text alone; leave ${image} away`)
   if (options.extend !== undefined) {
-    refuse(given(["mask"]), `and ${named("extend")} both say where to draw; leave one away`)
-    refuse(given(["width", "height"]), `follows from ${image} and ${named("extend")}; leave it away`)
+    refuse(["mask"], `and ${named("extend")} both say where to draw; leave one away`)
+    refuse(["width", "height"], `follows from ${image} and ${named("extend")}; leave it away`)
   }
   if (options.upscale === undefined)
-    refuse(
-      given(["upscaleStrength", "upscaleSteps"]),
-      `says how to enlarge pictures; give ${named("upscale")} too`,
-    )
+    refuse(["upscaleStrength", "upscaleSteps"], `says how to enlarge pictures; give ${named("upscale")} too`)
 }
