@@ -14,14 +14,14 @@ export function resizeBilinear(image: Pixels, width: number, height: number): Pi
   if (image.width === 2 * width && image.height === 2 * height) return halved(image)
   const { channels, data } = image
   const row = image.width * channels
-  const across = taps(image.width, width)
+  const across = taps(image.width, width).map((one) => inside(one, image.width))
   const down = taps(image.height, height)
   const out = new Uint8Array(width * height * channels)
   for (let y = 0; y < height; y++) {
     const { at, weights } = down[y]
     const lines = [clamped(at, image.height) * row, clamped(at + 1, image.height) * row]
     for (let x = 0; x < width; x++) {
-      const { at: left, weights: shares } = inside(across[x], image.width)
+      const { at: left, weights: shares } = across[x]
       for (let c = 0; c < channels; c++) {
         const first = left * channels + c
         const sum = (line: number) =>
@@ -46,7 +46,10 @@ function taps(from: number, to: number): Taps[] {
     const place = Math.fround((i + 0.5) * (from / to) - 0.5)
     const at = Math.floor(place)
     const share = Math.fround(place - at)
-    return { at, weights: [Math.round(Math.fround(1 - share) * FRACTION), Math.round(share * FRACTION)] }
+    return {
+      at,
+      weights: [roundHalfEven(Math.fround(1 - share) * FRACTION), roundHalfEven(share * FRACTION)],
+    }
   })
 }
 
@@ -79,27 +82,31 @@ function halved({ width, height, channels, data }: Pixels): Pixels {
  */
 export function warpAffine(image: Pixels, matrix: Affine, width: number, height: number): Pixels {
   const { channels, data } = image
-  const [a, b, c, d, e, f] = inverse(matrix).map(Math.fround)
+  const [a, b, c, d, e, f] = inverse(matrix)
+  const [stepX, stepY] = [Math.fround(a), Math.fround(d)]
   const out = new Uint8Array(width * height * channels)
   const value = (x: number, y: number, channel: number) =>
     x < 0 || y < 0 || x >= image.width || y >= image.height
       ? 0
       : data[(y * image.width + x) * channels + channel]
-  for (let y = 0; y < height; y++)
+  // Each product is added before it is rounded to float32, as processors do that at once.
+  const mix = (first: number, second: number, share: number) =>
+    Math.fround(first + share * Math.fround(second - first))
+  for (let y = 0; y < height; y++) {
+    const [startX, startY] = [Math.fround(y * b + c), Math.fround(y * e + f)]
     for (let x = 0; x < width; x++) {
-      const placeX = Math.fround(Math.fround(x * a) + Math.fround(Math.fround(y * b) + c))
-      const placeY = Math.fround(Math.fround(x * d) + Math.fround(Math.fround(y * e) + f))
+      const placeX = Math.fround(x * stepX + startX)
+      const placeY = Math.fround(x * stepY + startY)
       const left = Math.floor(placeX)
       const top = Math.floor(placeY)
-      const mix = (first: number, second: number, share: number) =>
-        Math.fround(first + Math.fround(share * Math.fround(second - first)))
       for (let channel = 0; channel < channels; channel++) {
         const line = (row: number) =>
-          mix(value(left, row, channel), value(left + 1, row, channel), Math.fround(placeX - left))
-        const sum = mix(line(top), line(top + 1), Math.fround(placeY - top))
+          mix(value(left, row, channel), value(left + 1, row, channel), placeX - left)
+        const sum = mix(line(top), line(top + 1), placeY - top)
         out[(y * width + x) * channels + channel] = roundHalfEven(sum)
       }
     }
+  }
   return pixels(width, height, channels, out)
 }
 

@@ -55,7 +55,8 @@ async function onnxFilesAt(place: string): Promise<string[]> {
       `There are no face models at ${place}; give the folder of insightface's antelopev2 or buffalo_l.`,
     )
   if (isOnnx(path)) return [path]
-  const names = (await list(path)).filter(isOnnx)
+  // What cannot be listed is a file of another kind.
+  const names = (await list(path).catch(() => [])).filter(isOnnx)
   if (names.length === 0)
     throw new UsageError(
       `${place} holds no .onnx file; give the folder of insightface's antelopev2 or buffalo_l.`,
