@@ -2,6 +2,7 @@ import { resizeBilinear } from "../ground/bilinear.ts"
 import { FormatError, LimnError, UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
 import { pixels } from "../ground/image.ts"
+import { roundHalfEven } from "../ground/rounding.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import { alignedFace } from "../models/arcface.ts"
@@ -90,6 +91,33 @@ export function chosenFace(faces: readonly FoundFace[], index: number): FoundFac
       `Face ${index} of a picture was asked for, and it has ${faces.length}; give a number from 0, the largest, to ${faces.length - 1}.`,
     )
   return faces[index]
+}
+
+/**
+ * The smallest square around a face's box, with the same middle and whole pixels; black outside of the picture (Kolors'
+ * sample, by Pillow's `crop`).
+ */
+export function squareAround(picture: Pixels, { box }: FoundFace): Pixels {
+  const f = Math.fround
+  const half = f(f(Math.max(f(box.right - box.left), f(box.bottom - box.top))) / 2)
+  const middle = (from: number, to: number) => f(f(from + to) / 2)
+  const [x, y] = [middle(box.left, box.right), middle(box.top, box.bottom)]
+  const [left, top, right, bottom] = [f(x - half), f(y - half), f(x + half), f(y + half)].map(roundHalfEven)
+  const { width, height, channels, data } = picture
+  const out = pixels(
+    right - left,
+    bottom - top,
+    channels,
+    new Uint8Array((right - left) * (bottom - top) * channels),
+  )
+  for (let row = Math.max(0, top); row < Math.min(height, bottom); row++) {
+    const from = Math.max(0, left)
+    const until = Math.min(width, right)
+    if (until <= from) break
+    const line = data.subarray((row * width + from) * channels, (row * width + until) * channels)
+    out.data.set(line, ((row - top) * out.width + from - left) * channels)
+  }
+  return out
 }
 
 async function outputsOf(

@@ -132,6 +132,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     mostClipSkip: Math.min(...textEncoders.map(({ mostSkip }) => mostSkip)),
     zeroNegative,
     unet: unetNetwork,
+    textProjection: unetFiles.tensors.has(`${TEXT_PROJECTION}.weight`)
+      ? () => unetWeights().at(TEXT_PROJECTION)
+      : undefined,
     encoder,
     decoder,
     decoderPath,
@@ -150,6 +153,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   }
   return model
 }
+
+/** The U-Net's layer that projects texts, as diffusers calls it. */
+const TEXT_PROJECTION = "encoder_hid_proj"
 
 async function modelFile(path: string): Promise<string> {
   const file = absolutePath(path)

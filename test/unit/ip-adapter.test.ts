@@ -68,10 +68,13 @@ describe("pictures on their way to an IP-Adapter", () => {
     const base = await load(join(goldenFolder, folder, "model"), { device: "cpu", threads: 1 })
     const model = await base.with(ipAdapter(placeOf(path)))
     const pictures = [picture("0.picture"), picture("1.picture")]
-    const [none, ...seen] = await model.ipAdapters[0].readTokens([undefined, ...pictures])
+    const [none, ...seen] = await model.ipAdapters[0].readTokens([
+      undefined,
+      ...pictures.map((image) => ({ image })),
+    ])
     expect(relativeDifference(none, expected.none)).toBeLessThan(1e-4)
     expect(relativeDifference(joinRows(seen), expected.tokens)).toBeLessThan(1e-4)
-    expect((await model.ipAdapters[0].readTokens([pictures[1]]))[0]).toBe(seen[1])
+    expect((await model.ipAdapters[0].readTokens([{ image: pictures[1] }]))[0]).toBe(seen[1])
     await Promise.all([model.close(), base.close()])
   })
 })
@@ -101,9 +104,9 @@ describe("attention to pictures", () => {
       { output: unet(asked, weights, config) },
       ipAdapterUpdates(
         attentions,
-        tensors,
+        { tensors, path, attentionPart: "ip_adapter" },
         { tokens, scales, mask: () => undefined },
-        { prefix: "ip0", path },
+        "ip0",
       ),
     )
     const session = await openSession(toOnnx(build(widened)), { device: "cpu", threads: 1 })
