@@ -241,7 +241,7 @@ def save_tokens(adapters, all_faces):
     tensors = {}
     for path, adapter in adapters.items():
         tensors[f"{path}.none"] = adapter.project(adapter.none())
-        for n, i in ((0, 0), (0, 2), (1, 1)):
+        for n, i in ((0, 0), (0, 1), (1, 1)):
             tensors[f"{path}.{n}.{i}"] = adapter.project(adapter.of(all_faces[n], i))
     write_tensors(FOLDER / "tokens.safetensors", tensors)
 

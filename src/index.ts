@@ -77,6 +77,7 @@ export type {
   Lora,
   Model,
   Precision,
+  SeenImage,
 } from "./pipelines/model.ts"
 export { linearPreview } from "./pipelines/preview.ts"
 export type { PreviewFactors } from "./pipelines/preview-factors.ts"
@@ -84,7 +85,7 @@ export type { PromptSyntax } from "./pipelines/prompt-syntax.ts"
 export { parseWeights } from "./pipelines/prompt-syntax.ts"
 export type { ReadingOptions } from "./pipelines/prompts.ts"
 export { encodePrompt } from "./pipelines/prompts.ts"
-export type { ControlSettings, PictureOptions, Settings } from "./pipelines/settings.ts"
+export type { ControlSettings, IpSettings, PictureOptions, Settings } from "./pipelines/settings.ts"
 export type { TextToImageOptions } from "./pipelines/text-to-image.ts"
 export { textToImage } from "./pipelines/text-to-image.ts"
 export type { TextualInversionOptions } from "./pipelines/textual-inversion.ts"
