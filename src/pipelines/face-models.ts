@@ -1,4 +1,5 @@
 import { absolutePath, exists, list } from "#platform"
+import type { OnnxHeader } from "../formats/onnx-header.ts"
 import { FormatError, UsageError } from "../ground/errors.ts"
 import { recognitionSize } from "../models/arcface.ts"
 import { SCRFD_OUTPUTS } from "../models/scrfd.ts"
@@ -34,7 +35,7 @@ export async function readFaceModels(places: FaceModelPlaces): Promise<FaceModel
     const file = await readOnnxFile(path)
     // Without its bytes, which may be hundreds of megabytes.
     seen.push({ path, header: file.header })
-    if (file.header.outputs.length === SCRFD_OUTPUTS) detector ??= file
+    if (takesPictures(file.header) && file.header.outputs.length === SCRFD_OUTPUTS) detector ??= file
     else if (recognitionSize(file.header) !== undefined) recogniser ??= file
   }
   if (detector === undefined)
@@ -66,6 +67,11 @@ async function onnxFilesAt(place: string): Promise<string[]> {
 
 function isOnnx(path: string): boolean {
   return /\.onnx$/i.test(path)
+}
+
+/** Whether a network takes one picture [1, 3, H, W]. */
+function takesPictures({ inputs }: OnnxHeader): boolean {
+  return inputs.length === 1 && inputs[0].shape.length === 4 && inputs[0].shape[1] === 3
 }
 
 /** A file by its name, and what it gives. */

@@ -60,8 +60,14 @@ describe("faces become the tokens of their adapters", () => {
     const first = picture(0)
     const images = [undefined, { image: first }, { image: first, face: 1 }, { image: picture(1), face: 1 }]
     const tokens = await readTokens(images)
-    for (const [i, key] of ["none", "0.0", "0.1", "1.1"].entries())
-      expect(relativeDifference(tokens[i], golden[`${name}.${key}`]), key).toBeLessThan(1e-4)
+    // Of the second face some values round to their neighbours when it is turned upright, as skimage's float32 has it.
+    for (const [i, [key, bound]] of [
+      ["none", 1e-4] as const,
+      ["0.0", 1e-4] as const,
+      ["0.1", 1e-3] as const,
+      ["1.1", 1e-4] as const,
+    ].entries())
+      expect(relativeDifference(tokens[i], golden[`${name}.${key}`]), key).toBeLessThan(bound)
     expect((await readTokens([{ image: first, face: 1 }]))[0]).toBe(tokens[2])
     await adapted.close()
   })
