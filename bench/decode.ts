@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -19,6 +18,7 @@ import { openTensors } from "../src/pipelines/component.ts"
 import type { Network } from "../src/pipelines/network.ts"
 import { network } from "../src/pipelines/network.ts"
 import { taesdDecoder } from "../src/pipelines/taesd.ts"
+import { itself, runApart } from "./apart.ts"
 import { commonOptions, measured, median, report, rounded } from "./machine.ts"
 
 /**
@@ -65,19 +65,9 @@ interface Run {
 }
 
 /** One run in a process of its own. */
-function runApart(name: string, weights: string, whole: boolean): Promise<Run> {
+function runAlone(name: string, weights: string, whole: boolean): Promise<Run> {
   const said = ["--run", name, "--weights", weights, "--size", options.size, ...(whole ? ["--whole"] : [])]
-  const child = spawn(process.execPath, [...process.execArgv, import.meta.filename, ...said], {
-    stdio: ["ignore", "pipe", "inherit"],
-  })
-  let text = ""
-  child.stdout.on("data", (more) => (text += more))
-  return new Promise((resolve, reject) => {
-    child.on("close", (code) => {
-      if (code === 0) resolve(JSON.parse(text))
-      else reject(new Error(`Decoding by ${name} ended with ${code}.`))
-    })
-  })
+  return runApart(...itself(import.meta.filename, said))
 }
 
 async function run(name: string, weights: string): Promise<Run> {
@@ -98,7 +88,7 @@ async function compare(): Promise<void> {
       await writeFileAtomic(weights, encodeSafetensors(initialize(parameters, cpuGenerator(1))))
       for (const whole of options.whole ? [false, true] : [false]) {
         const runs: Run[] = []
-        for (let k = 0; k < Number(options.repeats); k++) runs.push(await runApart(name, weights, whole))
+        for (let k = 0; k < Number(options.repeats); k++) runs.push(await runAlone(name, weights, whole))
         rows.push({
           decoder: name,
           picture: `${size}x${size}, ${whole ? "whole" : "in tiles"}`,

@@ -19,7 +19,7 @@ import torch
 from common import GOLDEN, fresh, report, write_tensors
 
 FOLDER = fresh(GOLDEN / "torch")
-TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)
+TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int8, torch.uint8)
 
 
 class Note:

@@ -24,6 +24,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     controls,
     ipAdapters,
     embeddings,
+    precision,
     picture,
     warnings,
   } = readPictureSettings(text, path)
@@ -63,6 +64,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     ...control,
     ipScale,
     ...faces,
+    precision: options.precision ?? precision,
   })
 }
 

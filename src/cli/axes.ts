@@ -15,6 +15,10 @@ const settings: Readonly<Record<string, (values: readonly string[], flag: string
   }),
   scheduler: (values) => ({ setting: "scheduler", values }),
   strength: (values, flag) => ({ setting: "strength", values: values.map((text) => numberOf(text, flag)) }),
+  variation: (values, flag) => ({
+    setting: "variationStrength",
+    values: values.map((text) => numberOf(text, flag)),
+  }),
   lora: (values, flag) => ({ setting: "loraScale", values: values.map((text) => numberOf(text, flag)) }),
 }
 

@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url"
 import { makeFolder, peakMemoryBytes } from "#platform"
 import { UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
+import { numberWhereExact } from "../ground/random/seed.ts"
 import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
@@ -44,6 +45,9 @@ export interface DrawingOptions extends ControlOptions, IpOptions, FaceOptions {
   readonly out?: string
   readonly negative?: string
   readonly seed?: bigint
+  /** Of which the pictures are variations. */
+  readonly variationOf?: bigint
+  readonly variationStrength?: number
   /** Whose random numbers a seed gives. */
   readonly noise?: "cpu" | "cuda"
   readonly steps?: number
@@ -59,7 +63,7 @@ export interface DrawingOptions extends ControlOptions, IpOptions, FaceOptions {
   /** In order; a scale that is not said is 1. */
   readonly lora?: readonly GivenLora[]
   readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
-  readonly precision?: "auto" | "fp32" | "fp16"
+  readonly precision?: "auto" | "fp32" | "fp16" | "int8"
   readonly lowMemory?: boolean
   /** False where the model's own is not wanted. */
   readonly safetyChecker?: boolean
@@ -172,7 +176,18 @@ export async function openModel(
     signal,
     onProgress: (fetched) => progress.show(fetchingState(fetched)),
   }
-  const loading = { decoder, device, precision, revision, lowMemory, safetyChecker, ...fetching }
+  const onCalibration = (done: number, total: number) =>
+    progress.show(done < total ? { label: "calibrating", done, total } : { label: "loading" })
+  const loading = {
+    onCalibration,
+    decoder,
+    device,
+    precision,
+    revision,
+    lowMemory,
+    safetyChecker,
+    ...fetching,
+  }
   let model = await load(options.model ?? inkling, loading)
   for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
   const additions = [
@@ -208,8 +223,19 @@ async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefi
 export function pictureOptions(
   options: DrawingOptions,
 ): Omit<DrawOptions, "prompt" | "negativePrompt"> & { readonly negativePrompt?: string } {
-  const { negative, noise, steps, guidance, width, height, scheduler } = options
-  const given = { negativePrompt: negative, noise, steps, guidanceScale: guidance, width, height, scheduler }
+  const { negative, variationOf, variationStrength, noise, steps, guidance, width, height, scheduler } =
+    options
+  const given = {
+    negativePrompt: negative,
+    variationOf: variationOf === undefined ? undefined : numberWhereExact(variationOf),
+    variationStrength,
+    noise,
+    steps,
+    guidanceScale: guidance,
+    width,
+    height,
+    scheduler,
+  }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 }
 

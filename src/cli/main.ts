@@ -25,6 +25,7 @@ Examples:
   limn "西部牛仔，牛仔帽" --model Kwai-Kolors/Kolors-diffusers --face me.jpg \\
     --face-id Kwai-Kolors/Kolors-IP-Adapter-FaceID-Plus \\
     --face-models ~/antelopev2 --face-scale 0.8
+  limn "a red heart" --variation-of 7 --images 4
   limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
@@ -36,15 +37,16 @@ seeds and never replace others; only a file that --out names is replaced.
 `
 
 const gridHelp = `
-Settings: prompt, negative, seed, steps, guidance, scheduler, strength, lora
-(the scale of what --lora gives). Values stand between commas, or between
-bars where one of them has a comma.
+Settings: prompt, negative, seed, steps, guidance, scheduler, strength,
+variation (the strength of one), lora (the scale of what --lora gives). Values
+stand between commas, or between bars where one of them has a comma.
 
 Examples:
   limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5 --out grid.png
   limn grid --x "prompt=a red heart|一颗红心, 白色背景" --y seed=1,2,3
   limn grid "a red heart" --x "scheduler=ddim,euler,DPM++ 2M Karras"
   limn grid "a blue heart" --image red-heart-7.png --x strength=0.3,0.6,0.9
+  limn grid "a red heart" --variation-of 7 --x variation=0,0.2,0.4 --y seed=1,2
 `
 
 /** The command line: what can be said, and which command answers. */
@@ -128,6 +130,8 @@ function withDrawingOptions(command: Command): Command {
     .option("--out <path>", "a .png file, or a folder (default: this one)")
     .option("--negative <text>", "what the picture should not be like")
     .addOption(seedOption("--seed <n>", "same seed, same picture (default: random)"))
+    .addOption(seedOption("--variation-of <n>", "a seed to vary; --seed says into which direction"))
+    .addOption(numberOption("--variation-strength <x>", "how far, 0 to 1: to --seed itself (default: 0.2)"))
     .addOption(
       choiceOption("--noise <name>", ["cpu", "cuda"], "the seed's numbers as PyTorch draws them on "),
     )
@@ -170,7 +174,7 @@ function withDrawingOptions(command: Command): Command {
     .addOption(numberOption("--face-scale <x>", "how much of it (default: 1)"))
     .option("--face-encoder <path>", "its image encoder (default: the one beside it)")
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
-    .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16"]))
+    .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16", "int8"]))
     .option("--low-memory", "take less memory and more time")
     .option("--no-safety-checker", "show what the model's safety checker would withhold")
     .option("--json", "print one JSON object and nothing else")

@@ -84,6 +84,7 @@ export interface OnnxModel extends OnnxSignature {
 export const dataTypes: { readonly [D in DType]: number } = {
   float32: 1,
   uint8: 2,
+  int8: 3,
   int32: 6,
   int64: 7,
   bool: 9,

@@ -41,6 +41,7 @@ const storedNames: { readonly [D in DType]: string } = {
   int32: "I32",
   bfloat16: "BF16",
   float16: "F16",
+  int8: "I8",
   uint8: "U8",
   bool: "BOOL",
 }

@@ -78,6 +78,8 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
   matmul: matmulGradient,
   quantizedMatmul: null, // integers do not learn
   conv2d: convolutionGradient,
+  int8Matmul: null, // nor these
+  int8Conv2d: null,
   convTranspose2d: null, // only ever made by a gradient; nothing here differentiates twice
   attention: attentionGradient,
 
@@ -98,6 +100,7 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
     const count = attributes.axes.reduce((n, axis) => n * x.shape[axis], 1)
     return [spread(scale(g, 1 / count), x, attributes)]
   },
+  range: null, // only ever watched
 
   reshape: (g, { inputs: [x] }) => [reshape(g, x.shape)],
   transpose: (g, { attributes: { permutation } }) => [

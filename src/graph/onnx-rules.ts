@@ -1,8 +1,8 @@
 import type { OnnxAttribute } from "../formats/onnx.ts"
 import type { Shape } from "../ground/shape.ts"
 import { sizeOf } from "../ground/shape.ts"
-import { float32, int64, type Tensor, toHalf } from "../ground/tensor.ts"
-import type { Attributes, Op, Value } from "./value.ts"
+import { float32, int64, type Tensor, tensor, toHalf } from "../ground/tensor.ts"
+import type { Attributes, Op, Rounding, Value } from "./value.ts"
 
 /** What a rule writes its nodes with. */
 export interface Emitter {
@@ -92,6 +92,25 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
   conv2d: (emit, inputs, output, { attributes: { stride, padding } }) => {
     emit.add("Conv", inputs, { attributes: convAttributes(stride, padding), output })
   },
+  int8Matmul: (emit, [x, w, scales, ...bias], output) => {
+    emit.add("DynamicQuantizeMatMul", [x, w, scales, "", ...bias], { domain: microsoft, output })
+  },
+  int8Conv2d: (
+    emit,
+    [x, w, scales, ...bias],
+    output,
+    { attributes: { stride, padding, input, output: result } },
+  ) => {
+    const rounding = ({ scale, zero }: Rounding) => [
+      emit.constant(float32([], [scale])),
+      emit.constant(tensor("uint8", [], Uint8Array.of(zero))),
+    ]
+    const integers = emit.add("QuantizeLinear", [x, ...rounding(input)])
+    const zeros = emit.constant(tensor("int8", [], Int8Array.of(0)))
+    const operands = [integers, ...rounding(input), w, scales, zeros, ...rounding(result), ...bias]
+    const y = emit.add("QLinearConv", operands, { attributes: convAttributes(stride, padding) })
+    emit.add("DequantizeLinear", [y, ...rounding(result)], { output })
+  },
   convTranspose2d: (emit, inputs, output, { attributes: { stride, padding, outputPadding } }) => {
     const attributes = { ...convAttributes(stride, padding), output_padding: outputPadding.map(BigInt) }
     emit.add("ConvTranspose", inputs, { attributes, output })
@@ -136,6 +155,12 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
 
   reduceSum: reduction("ReduceSum"),
   reduceMean: reduction("ReduceMean"),
+  range: (emit, [x], output) => {
+    const ends = ["ReduceMin", "ReduceMax"].map((op) =>
+      emit.add("Reshape", [emit.add(op, [x], { attributes: { keepdims: 0n } }), ints(emit, [1])]),
+    )
+    emit.add("Concat", ends, { attributes: { axis: 0n }, output })
+  },
 
   reshape: (emit, [x], output, { attributes: { shape } }) => {
     emit.add("Reshape", [x, ints(emit, shape)], { output })
@@ -184,6 +209,7 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
 const onnxTypes = {
   float32: 1,
   uint8: 2,
+  int8: 3,
   int32: 6,
   int64: 7,
   bool: 9,

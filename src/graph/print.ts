@@ -13,9 +13,7 @@ export function print(graph: Graph): string {
       continue
     }
     const operands = value.inputs.map((x) => operandName(graph, x))
-    const attributes = Object.entries(attributesOf(value)).map(
-      ([key, v]) => `${key}=${Array.isArray(v) ? formatShape(v) : v}`,
-    )
+    const attributes = Object.entries(attributesOf(value)).map(([key, v]) => `${key}=${formatAttribute(v)}`)
     lines.push(`${name} = ${value.op}(${[...operands, ...attributes].join(", ")}): ${formatType(value)}`)
   }
   for (const [name, value] of Object.entries(graph.outputs))
@@ -27,4 +25,9 @@ function operandName(graph: Graph, x: Value): string {
   if (!isOp(x, "constant")) return graph.names.get(x)!
   const { tensor } = x.attributes
   return tensor.shape.length === 0 ? String(tensor.data[0]) : `constant ${formatType(x)}`
+}
+
+function formatAttribute(value: unknown): string {
+  if (Array.isArray(value)) return formatShape(value)
+  return typeof value === "object" ? JSON.stringify(value) : String(value)
 }

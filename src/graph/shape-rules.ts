@@ -93,22 +93,33 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
       refuse(op, `the scales ${formatType(scales)} are not one for each block of ${formatType(w)}`)
     return { dtype: x.dtype, shape: [...x.shape.slice(0, -1), out] }
   },
-  conv2d: (inputs, { stride, padding }, op) => {
+  conv2d: (inputs, options, op) => {
     const [x, w, bias]: readonly (Value | undefined)[] = inputs
-    checkPicture(op, x)
     checkReal(op, inputs)
-    checkSizes(op, "stride", [stride], 1)
-    checkSizes(op, "padding", padding)
-    const [b, channels, height, width] = x.shape
-    const [out, inChannels, kh, kw] = w.shape
-    if (w.shape.length !== 4 || inChannels !== channels)
-      refuse(op, `the weight ${formatType(w)} does not take the ${channels} channels of ${formatType(x)}`)
-    if (bias && !sameShape(bias.shape, [out]))
-      refuse(op, `the bias ${formatType(bias)} is not the weight's ${out} output channels`)
-    const h = Math.floor((height + padding[0] + padding[2] - kh) / stride) + 1
-    const wd = Math.floor((width + padding[1] + padding[3] - kw) / stride) + 1
-    if (h < 1 || wd < 1) refuse(op, `${formatType(x)} is smaller than the ${kh}x${kw} kernel`)
-    return { dtype: x.dtype, shape: [b, out, h, wd] }
+    return convolved(op, x, w, bias, options)
+  },
+  int8Matmul: (inputs, _, op) => {
+    const [x, w, scales, bias]: readonly (Value | undefined)[] = inputs
+    checkFloat32(op, x)
+    if (w.dtype !== "int8" || w.shape.length !== 2 || x.shape.length < 2 || x.shape.at(-1) !== w.shape[0])
+      refuse(op, `the weight ${formatType(w)} does not take ${formatType(x)}`)
+    for (const vector of bias ? [scales, bias] : [scales]) {
+      checkFloat32(op, vector)
+      checkVector(op, vector, w.shape[1])
+    }
+    return { dtype: x.dtype, shape: [...x.shape.slice(0, -1), w.shape[1]] }
+  },
+  int8Conv2d: (inputs, { stride, padding, input, output }, op) => {
+    const [x, w, scales, bias]: readonly (Value | undefined)[] = inputs
+    checkFloat32(op, x)
+    checkFloat32(op, scales)
+    checkVector(op, scales, w.shape[0])
+    for (const { scale, zero } of [input, output])
+      if (!(scale > 0) || !Number.isInteger(zero) || zero < 0 || zero > 255)
+        refuse(op, `rounding by ${scale} around ${zero} leaves no integers from 0 to 255`)
+    if (w.dtype !== "int8" || (bias && bias.dtype !== "int32"))
+      refuse(op, `the weight ${formatType(w)} and its bias must be int8 and int32`)
+    return convolved(op, x, w, bias, { stride, padding })
   },
   convTranspose2d: ([x, w], { stride, padding, outputPadding }, op) => {
     checkPicture(op, x)
@@ -170,6 +181,10 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
 
   reduceSum: reduce,
   reduceMean: reduce,
+  range: ([x], _, op) => {
+    checkFloat32(op, x)
+    return { dtype: x.dtype, shape: [2] }
+  },
 
   reshape: ([x], { shape }, op) => {
     checkSizes(op, "shape", shape)
@@ -244,6 +259,28 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
   },
 }
 
+function convolved(
+  op: Op,
+  x: Value,
+  w: Value,
+  bias: Value | undefined,
+  { stride, padding }: Attributes["conv2d"],
+): ValueType {
+  checkPicture(op, x)
+  checkSizes(op, "stride", [stride], 1)
+  checkSizes(op, "padding", padding)
+  const [b, channels, height, width] = x.shape
+  const [out, inChannels, kh, kw] = w.shape
+  if (w.shape.length !== 4 || inChannels !== channels)
+    refuse(op, `the weight ${formatType(w)} does not take the ${channels} channels of ${formatType(x)}`)
+  if (bias && !sameShape(bias.shape, [out]))
+    refuse(op, `the bias ${formatType(bias)} is not the weight's ${out} output channels`)
+  const h = Math.floor((height + padding[0] + padding[2] - kh) / stride) + 1
+  const wd = Math.floor((width + padding[1] + padding[3] - kw) / stride) + 1
+  if (h < 1 || wd < 1) refuse(op, `${formatType(x)} is smaller than the ${kh}x${kw} kernel`)
+  return { dtype: x.dtype, shape: [b, out, h, wd] }
+}
+
 function lastTwo(shape: Shape, swap: boolean): [number, number] {
   const rows = shape[shape.length - 2]
   const columns = shape[shape.length - 1]
@@ -268,6 +305,10 @@ function checkReal(op: Op, inputs: readonly Value[]): void {
     if (x.dtype !== first.dtype)
       refuse(op, `${formatType(first)} and ${formatType(x)} have different element types`)
   }
+}
+
+function checkFloat32(op: Op, x: Value): void {
+  if (x.dtype !== "float32") refuse(op, `${formatType(x)} is not float32`)
 }
 
 const realTypes: readonly DType[] = ["float64", "float32", "float16", "bfloat16"]

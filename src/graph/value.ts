@@ -12,6 +12,12 @@ export type WeightStorage =
 /** [top, left, bottom, right] zero rows and columns around a picture. */
 export type Padding2d = readonly [number, number, number, number]
 
+/** A number stands as the integer 0 to 255 that is nearest to number / scale + zero. */
+export interface Rounding {
+  readonly scale: number
+  readonly zero: number
+}
+
 /**
  * Every operator and its attributes. Three tables have one row for each: shape rules, gradient rules and
  * ONNX rules; a missing row does not compile.
@@ -46,6 +52,15 @@ export interface Attributes {
   /** x W^T of a weight in blocks of `blockSize` along its rows, each of integers of `bits` with one scale. */
   quantizedMatmul: { readonly bits: 4 | 8; readonly blockSize: number }
   conv2d: { readonly stride: number; readonly padding: Padding2d }
+  /** x W + b of a weight of integers with one scale a column; x is rounded to integers at every run, with one scale. */
+  int8Matmul: Record<never, never>
+  /** A convolution over integers: x and the result are rounded to those that are said here, weights have one scale a row. */
+  int8Conv2d: {
+    readonly stride: number
+    readonly padding: Padding2d
+    readonly input: Rounding
+    readonly output: Rounding
+  }
   convTranspose2d: {
     readonly stride: number
     readonly padding: Padding2d
@@ -61,6 +76,8 @@ export interface Attributes {
   // Reductions
   reduceSum: { readonly axes: readonly number[]; readonly keepDims: boolean }
   reduceMean: { readonly axes: readonly number[]; readonly keepDims: boolean }
+  /** The lowest and the highest of all elements [2]. */
+  range: Record<never, never>
   // Moving elements about
   reshape: { readonly shape: Shape }
   transpose: { readonly permutation: readonly number[] }

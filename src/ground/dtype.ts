@@ -1,5 +1,14 @@
 /** Element types that checkpoints and graphs hold, by their ONNX and PyTorch names. */
-export type DType = "float64" | "float32" | "float16" | "bfloat16" | "int64" | "int32" | "uint8" | "bool"
+export type DType =
+  | "float64"
+  | "float32"
+  | "float16"
+  | "bfloat16"
+  | "int64"
+  | "int32"
+  | "int8"
+  | "uint8"
+  | "bool"
 
 /** The typed array that holds each element type; the two half types are kept as their 16 bits. */
 export interface DTypeArrays {
@@ -9,6 +18,7 @@ export interface DTypeArrays {
   bfloat16: Uint16Array
   int64: BigInt64Array
   int32: Int32Array
+  int8: Int8Array
   uint8: Uint8Array
   bool: Uint8Array
 }
@@ -27,6 +37,7 @@ export const arrayOf: { readonly [D in DType]: ArrayMaker<DTypeArrays[D]> } = {
   bfloat16: Uint16Array,
   int64: BigInt64Array,
   int32: Int32Array,
+  int8: Int8Array,
   uint8: Uint8Array,
   bool: Uint8Array,
 }

@@ -67,6 +67,7 @@ const readers: { readonly [D in DType]: (data: DTypeArrays[D], i: number) => num
   bfloat16: (d, i) => bfloat16BitsToFloat32(d[i]),
   int64: (d, i) => Number(d[i]),
   int32: (d, i) => d[i],
+  int8: (d, i) => d[i],
   uint8: (d, i) => d[i],
   bool: (d, i) => d[i],
 }

@@ -2,6 +2,7 @@ import { cpuGenerator } from "../ground/random/cpu-generator.ts"
 import { cudaGenerator } from "../ground/random/cuda-generator.ts"
 import type { RandomSource } from "../ground/random/source.ts"
 import { perSample } from "../ground/random/source.ts"
+import { variation } from "../ground/random/variation.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { Scheduler } from "../schedulers/scheduler.ts"
 import { schedulerFromConfig } from "../schedulers/scheduler.ts"
@@ -67,7 +68,7 @@ export interface Prepared {
   readonly settings: Settings
   /** After `setTimesteps`. */
   readonly scheduler: Scheduler
-  /** Seeded; all chance of the walk comes from it, in the order in which diffusers draws. */
+  /** Seeded; all chance before the walk comes from it, in the order in which diffusers draws. */
   readonly random: RandomSource
 }
 
@@ -108,13 +109,13 @@ export async function draw(
   )
   signal?.throwIfAborted()
 
-  const random = randomSource(settings)
+  const { random, beginningRandom } = randomSources(settings)
   const encodeStart = performance.now()
   const { width, height } = settings
   const count = pictureCount(settings)
   const seen = await encodeIpImages(model, ipImages, { width, height, count, guided })
   signal?.throwIfAborted()
-  const beginning = await begin({ settings, scheduler, random })
+  const beginning = await begin({ settings, scheduler, random: beginningRandom })
   timings.encode += performance.now() - encodeStart
   signal?.throwIfAborted()
   const walk = {
@@ -215,7 +216,17 @@ async function withNetwork<N extends Pick<OpenNetwork, "release">, T>(
   }
 }
 
-function randomSource({ seed, noise }: Settings): RandomSource {
+/** Where a walk draws from, and where its beginning does: on the way to another seed, where it is a variation. */
+function randomSources({ seed, noise, variationOf, variationStrength }: Settings): {
+  readonly random: RandomSource
+  readonly beginningRandom: RandomSource
+} {
   const generator = noise === "cuda" ? cudaGenerator : cpuGenerator
-  return typeof seed === "object" ? perSample(seed.map((one) => generator(one))) : generator(seed)
+  const sourceOf = (given: Settings["seed"]) =>
+    typeof given === "object" ? perSample(given.map((one) => generator(one))) : generator(given)
+  const own = sourceOf(seed)
+  if (variationOf === undefined || variationStrength === undefined)
+    return { random: own, beginningRandom: own }
+  const random = sourceOf(typeof seed === "object" ? seed.map(() => variationOf) : variationOf)
+  return { random, beginningRandom: variation(random, own, variationStrength) }
 }

@@ -17,8 +17,11 @@ import type { PreviewFactors } from "./preview-factors.ts"
 import type { SafetyChecker, SafetyCheckerFiles } from "./safety-checker.ts"
 import type { TextEncoder, TextParts } from "./text-encoder.ts"
 
-/** Numbers that the parts of a model compute in: float32, or float16 where that is safe. */
-export type Precision = "fp32" | "fp16"
+/**
+ * Numbers that the parts of a model compute in: float32; float16 where that is safe; or integers of eight bits in the
+ * layers of the denoiser and the decoder that bear it, and float32 in the rest.
+ */
+export type Precision = "fp32" | "fp16" | "int8"
 
 /**
  * What the denoiser reads beside the noisy latents and their noise level, by the denoiser's input names, one row for

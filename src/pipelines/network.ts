@@ -25,12 +25,17 @@ export interface Network {
    * what was fixed under those names. Without updates the two share their graphs.
    */
   with(updates: readonly DescribeUpdates[], fixed: Inputs<Tensor>): Network
+  /** The same network with its outputs described anew by a pass, after all updates of its weights. */
+  rewritten(pass: Pass): Network
   /** Gives all memory back, that of graphs in use as soon as they are released, of shared ones with their last network. */
   close(): Promise<void>
 }
 
 /** Updates of a network's weights from its inputs, described anew for each graph. */
 export type DescribeUpdates = (inputs: Inputs<Value>) => WeightUpdates
+
+/** What a graph's outputs are turned into before it is built. */
+export type Pass = (outputs: Inputs<Value>) => Inputs<Value>
 
 /** A loaded graph. */
 export interface OpenNetwork {
@@ -62,7 +67,7 @@ type Describe = (inputs: Inputs<Value>) => Inputs<Value>
 
 /** A network from the function that describes its outputs from its inputs. Nothing is loaded yet. */
 export function network(describe: Describe, options: NetworkOptions): Network {
-  return member(graphs(describe, [], options), {})
+  return member(graphs({ describe, updates: [], passes: [] }, options), {})
 }
 
 /** Runs a network for each of some inputs in turn, then gives its memory back. */
@@ -103,7 +108,11 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
     },
     with(updates, more) {
       checkOpen()
-      return member(updates.length === 0 ? shared : shared.with(updates), { ...fixed, ...more })
+      return member(updates.length === 0 ? shared : shared.with({ updates }), { ...fixed, ...more })
+    },
+    rewritten(pass) {
+      checkOpen()
+      return member(shared.with({ passes: [pass] }), fixed)
     },
     async close() {
       if (closed) return
@@ -117,13 +126,18 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
 interface Graphs extends Pick<Network, "open"> {
   /** Counts a network that uses them, until it leaves; with the last one they are closed. */
   join(): () => Promise<void>
-  /** Graphs of the same description with more updates. */
-  with(updates: readonly DescribeUpdates[]): Graphs
+  /** Graphs of the same description with more changes. */
+  with(more: Partial<Changes>): Graphs
+}
+
+/** What is changed of what a function describes: its weights, then its outputs as a whole. */
+interface Changes {
+  readonly updates: readonly DescribeUpdates[]
+  readonly passes: readonly Pass[]
 }
 
 function graphs(
-  describe: Describe,
-  updates: readonly DescribeUpdates[],
+  { describe, updates, passes }: Changes & { readonly describe: Describe },
   { precision, ...options }: NetworkOptions,
 ): Graphs {
   /** The least recently used first. */
@@ -136,10 +150,14 @@ function graphs(
       ([name, { dtype, shape }]) => [name, input(name, dtype, shape)] as const,
     )
     const inputs = Object.fromEntries(values)
-    const outputs = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
+    const updated = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
+    const outputs = passes.reduce((described, pass) => pass(described), updated)
     const model = toOnnx(build(precision === "fp16" ? toHalfPrecision(outputs) : outputs))
-    const elements = model.initializers.reduce((sum, { shape }) => sum + sizeOf(shape), 0)
-    const bytes = elements * (precision === "fp16" ? 2 : 4)
+    const widest = precision === "fp16" ? 2 : 4
+    const bytes = model.initializers.reduce(
+      (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" ? 1 : widest),
+      0,
+    )
     makeRoom(bytes)
     return { session: openSession(model, options), bytes, users: 0 }
   }
@@ -195,7 +213,11 @@ function graphs(
         await Promise.all(idle.map(unload))
       }
     },
-    with: (more) => graphs(describe, [...updates, ...more], { precision, ...options }),
+    with: ({ updates: more = [], passes: further = [] }) =>
+      graphs(
+        { describe, updates: [...updates, ...more], passes: [...passes, ...further] },
+        { precision, ...options },
+      ),
   }
 }
 

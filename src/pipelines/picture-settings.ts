@@ -18,6 +18,8 @@ export interface PictureSettings {
   readonly controls?: Settings["controls"]
   /** The IP-Adapters that looked at pictures, where there were any. */
   readonly ipAdapters?: Settings["ipAdapters"]
+  /** What the model computed in, where that was integers; the others give the same picture but for rounding. */
+  readonly precision?: "int8"
   /** Which of the pictures of its settings it is, from 0, where one seed drew several. */
   readonly picture: number
   /** Sentences about what the file says and limn does not do. */
@@ -52,25 +54,30 @@ function fromLimn(json: string, name: string): PictureSettings {
     model,
     decoder,
     device: _,
-    precision: __,
+    precision,
     picture = 0,
     loras,
     controls,
     ipAdapters,
     seed,
+    variationOf,
     embeddings = [],
     ...options
   } = settings as unknown as Settings & { picture?: number }
-  const given = Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name)
+  const seeds = {
+    seed: Array.isArray(seed) ? seed.map((one) => asSeed(one, name)) : asSeed(seed, name),
+    ...(variationOf !== undefined && { variationOf: asSeed(variationOf, name) }),
+  }
   if (!Array.isArray(embeddings) || ![controls, ipAdapters].every((one) => Array.isArray(one ?? [])))
     throw broken(name, "limn")
   const beside = {
     embeddings,
+    ...(precision === "int8" && { precision: "int8" as const }),
     ...(loras && { loras }),
     ...(controls && { controls }),
     ...(ipAdapters && { ipAdapters }),
   }
-  return { model, decoder, options: { ...options, seed: given }, ...beside, picture, warnings: [] }
+  return { model, decoder, options: { ...options, ...seeds }, ...beside, picture, warnings: [] }
 }
 
 /**
@@ -95,6 +102,12 @@ function fromParameters(text: string, name: string): PictureSettings {
   const warnings: string[] = []
   const scheduler = schedulerOf([pairs.get("Sampler"), pairs.get("Schedule type")], warnings)
   const skip = number("Clip skip")
+  const seed = pairs.has("Seed") ? asSeed(pairs.get("Seed"), name) : undefined
+  const variationStrength = number("Variation seed strength")
+  const seeds =
+    seed !== undefined && variationStrength !== undefined && pairs.has("Variation seed")
+      ? { seed: asSeed(pairs.get("Variation seed"), name), variationOf: seed, variationStrength }
+      : { seed }
   const loras = Array.from(prompt.matchAll(loraTag), ([, called, scale]) => ({
     name: called,
     scale: Number(scale ?? 1),
@@ -105,7 +118,7 @@ function fromParameters(text: string, name: string): PictureSettings {
     negativePrompt: negative.join("\nNegative prompt: ").trimEnd(),
     steps: number("Steps"),
     guidanceScale: number("CFG scale"),
-    seed: pairs.has("Seed") ? asSeed(pairs.get("Seed"), name) : undefined,
+    ...seeds,
     width: width > 0 ? width : undefined,
     height: height > 0 ? height : undefined,
     scheduler,

@@ -4,10 +4,10 @@ import type { StoredWeight, Weights } from "../graph/weights.ts"
 import { storedRows, storedWeights } from "../graph/weights.ts"
 import type { BlockFormat } from "../ground/block-integers.ts"
 import { toBlockIntegers } from "../ground/block-integers.ts"
-import { fnv1a } from "../ground/hash.ts"
 import { toFloat32 } from "../ground/tensor.ts"
 import type { Component } from "./component.ts"
 import { openTensors } from "./component.ts"
+import { fingerprint } from "./fingerprint.ts"
 import { readStored } from "./stored-weight.ts"
 import { withTensorFile } from "./tensor-file.ts"
 
@@ -32,7 +32,7 @@ export async function quantizedWeights(
 ): Promise<() => Weights> {
   const sources = names.map((name) => [name, component.tensors.get(name)!] as const)
   const path = absolutePath(component.path, `limn-int${bits}.safetensors`)
-  const madeFrom = await fingerprint(sources, blockSize)
+  const madeFrom = await fingerprint(sources, `blocks of ${blockSize}`)
   if (!(await isMadeFrom(path, madeFrom)))
     await writeFileAtomic(path, rounded(sources, { bits, blockSize, onProgress }, madeFrom))
   const tensors = await openTensors([{ path }], (name) => name)
@@ -74,15 +74,4 @@ async function* rounded(
       yield new Uint8Array(buffer, byteOffset, byteLength)
     onProgress?.(done + 1, sources.length)
   }
-}
-
-/** Tells one version of a checkpoint from another, by the first row of each matrix. */
-async function fingerprint(sources: readonly Source[], blockSize: number): Promise<string> {
-  let hash = fnv1a(new TextEncoder().encode(`blocks of ${blockSize}`))
-  for (const [name, weight] of sources) {
-    hash = fnv1a(new TextEncoder().encode(`${name} ${weight.dtype} ${weight.shape}`), hash)
-    const { data } = await readStored(storedRows(weight, [0, 1], name))
-    hash = fnv1a(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), hash)
-  }
-  return hash.toString(16)
 }

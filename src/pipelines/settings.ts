@@ -33,6 +33,13 @@ export interface PictureOptions extends TileOptions {
    * one for each, and each picture is then the one that its seed makes alone. Default: a random one, told in the result.
    */
   readonly seed?: number | bigint | readonly (number | bigint)[]
+  /**
+   * A seed of which these pictures are variations: they begin on the way from its noise to that of `seed`, which web tools
+   * call the variation seed. What schedulers add on the way is this one's.
+   */
+  readonly variationOf?: number | bigint
+  /** How far on that way, from 0, the picture of `variationOf`, to 1, that of `seed`; default 0.2. */
+  readonly variationStrength?: number
   /** Whose random numbers: PyTorch's on a CPU (the default), or on an NVIDIA GPU, as many web tools draw. */
   readonly noise?: "cpu" | "cuda"
   /** Pictures of each prompt; default 1. */
@@ -89,6 +96,9 @@ export interface Settings {
   readonly guidanceScale: number
   readonly guidanceRescale: number
   readonly seed: number | bigint | readonly (number | bigint)[]
+  /** The seed of which these are variations, and how far they are from it, where there is one. */
+  readonly variationOf?: number | bigint
+  readonly variationStrength?: number
   readonly noise: "cpu" | "cuda"
   readonly imagesPerPrompt: number
   /** The scheduler's whole configuration. */
@@ -144,6 +154,10 @@ export function resolveSettings(
     guidanceScale: options.guidanceScale ?? model.defaults.guidanceScale,
     guidanceRescale: options.guidanceRescale ?? 0,
     seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
+    ...(options.variationOf !== undefined && {
+      variationOf: options.variationOf,
+      variationStrength: options.variationStrength ?? 0.2,
+    }),
     noise: options.noise ?? "cpu",
     imagesPerPrompt: options.imagesPerPrompt ?? 1,
     scheduler,
@@ -179,6 +193,11 @@ export function resolveSettings(
   checkShare("guidanceRescale", settings.guidanceRescale)
   checkShare("eta", settings.eta)
   if (settings.strength !== undefined) checkStrength(settings.strength, settings.steps)
+  if (settings.variationOf === undefined && options.variationStrength !== undefined)
+    throw new UsageError(
+      "variationStrength says how far to vary a seed's pictures; give that, as variationOf.",
+    )
+  if (settings.variationStrength !== undefined) checkShare("variationStrength", settings.variationStrength)
   if (settings.noise !== "cpu" && settings.noise !== "cuda")
     throw new UsageError(`noise is ${JSON.stringify(settings.noise)}; choose "cpu" or "cuda".`)
   if (settings.promptSyntax !== "plain" && settings.promptSyntax !== "weighted")
@@ -230,7 +249,14 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     `Steps: ${steps}`,
     `Sampler: ${schedulerTitle(settings.scheduler)}`,
     `CFG scale: ${guidanceScale}`,
-    `Seed: ${own.seed}`,
+    // Web tools call the seed of which a picture is a variation the seed, and the other the variation seed.
+    ...(settings.variationOf !== undefined
+      ? [
+          `Seed: ${settings.variationOf}`,
+          `Variation seed: ${own.seed}`,
+          `Variation seed strength: ${settings.variationStrength}`,
+        ]
+      : [`Seed: ${own.seed}`]),
     `Size: ${width}x${height}`,
     `Model: ${model}`,
     ...(settings.strength !== undefined ? [`Denoising strength: ${settings.strength}`] : []),
@@ -296,7 +322,7 @@ export function stepsWalked(steps: number, strength: number): number {
 
 function checkSeeds(settings: Settings): void {
   const seeds = typeof settings.seed === "object" ? settings.seed : [settings.seed]
-  for (const seed of seeds) parseSeed(seed)
+  for (const seed of [...seeds, settings.variationOf ?? 0]) parseSeed(seed)
   if (typeof settings.seed === "object" && seeds.length !== pictureCount(settings))
     throw new UsageError(
       `${seeds.length} seeds do not fit ${pictureCount(settings)} pictures; give one, or one for each.`,

@@ -26,6 +26,8 @@ export async function textToImage(model: Model, options: TextToImageOptions): Pr
   const size = controls.length > 0 ? { ...sizeOver(model, controls[0].image), ...definedSize(options) } : {}
   return draw(model, { ...options, ...size }, ({ settings, scheduler, random }) => {
     const shape = latentShape(model, settings)
+    if (options.latents !== undefined && settings.variationOf !== undefined)
+      throw new UsageError("latents are given in place of a seed's noise; leave them or variationOf away.")
     const noise = options.latents ?? random.randn(shape)
     checkLatents(noise, shape)
     return { latents: scaled(noise, scheduler.initNoiseSigma) }

@@ -12,6 +12,8 @@ export interface GridSettings {
   readonly scheduler: string
   /** How far to leave the picture that is given. */
   readonly strength: number
+  /** How far from the pictures of the seed that is varied. */
+  readonly variationStrength: number
   /** Of every LoRA that the model has. */
   readonly loraScale: number
 }
@@ -30,6 +32,7 @@ const titles: Readonly<Record<keyof GridSettings, string>> = {
   guidanceScale: "guidance",
   scheduler: "",
   strength: "strength",
+  variationStrength: "variation",
   loraScale: "LoRA",
 }
 

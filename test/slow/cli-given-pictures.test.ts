@@ -155,6 +155,22 @@ describe("limn again", () => {
     expect(made.equals(old)).toBe(true)
   })
 
+  it("draws the same variation of a seed, and others", async () => {
+    const varied = ["--variation-of", "18446744073709551615", "--variation-strength", "0.4"]
+    await draw(["a cat", "--seed", "7", "--images", "2", ...varied])
+    expect((await again(["cat-8.png", "--out", "again.png"])).stdout).toBe("again.png\n")
+    expect((await again(["cat-8.png", "--seed", "7", "--out", "seven.png"])).code).toBe(0)
+    await again(["cat-8.png", "--variation-strength", "0", "--out", "base.png"])
+    const [seven, eight, ...made] = ["cat-7.png", "cat-8.png", "seven.png", "again.png", "base.png"].map(
+      (path) => readFileSync(join(folder, path)),
+    )
+    expect(made[0].equals(seven)).toBe(true)
+    expect(made[1].equals(eight)).toBe(true)
+    await draw(["a cat", "--seed", "18446744073709551615", "--out", "own.png"])
+    const [base, own] = [made[2], readFileSync(join(folder, "own.png"))]
+    expect(decodePng(base).data).toEqual(decodePng(own).data)
+  })
+
   it("decodes by the same decoder where that is given, and else says so", async () => {
     const decoder = ["--decoder", join(import.meta.dirname, "../golden/taesd/random")]
     await draw(["a cat", "--seed", "7", ...decoder])

@@ -27,7 +27,9 @@ interface Case {
   prompt: string
   /** null where the reference was given none. */
   negativePrompt: string | null
-  seed: number
+  seed: number | number[]
+  variationOf?: number
+  variationStrength?: number
   height: number
   width: number
   steps: number
@@ -124,6 +126,13 @@ describe("textToImage against diffusers' StableDiffusionPipeline", () => {
     const { encoderHiddenStates } = await encodePrompt(model, given.prompt)
     expect(relativeDifference(encoderHiddenStates, golden.prompt_embeds)).toBeLessThan(1e-5)
     await expectSamePictures(given, golden)
+  })
+})
+
+describe("variations of a seed against diffusers' pipeline from the same noise", () => {
+  loaded(join(goldenFolder, "pipeline/model"))
+  test.each(goldenJson<Case[]>("variations/cases.json"))("$name", async (given) => {
+    await expectSamePictures(given, goldenTensors(`variations/${given.name}.safetensors`))
   })
 })
 

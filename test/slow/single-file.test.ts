@@ -73,7 +73,7 @@ describe("the same weights draw the same picture, bit for bit, from a folder and
   let expected: Uint8Array
   beforeAll(async () => {
     expected = await drawFolder(model)
-  })
+  }, 60_000)
   test("one safetensors file", async () => {
     expect(await drawFile(model, "model.safetensors")).toEqual(expected)
   })

@@ -8,12 +8,16 @@ import {
   decodePng,
   denoise,
   encodePrompt,
+  imageToImage,
+  inpaint,
   load,
+  pixels,
   readPngText,
   schedulerFromConfig,
   textToImage,
   UsageError,
 } from "../../src/index.ts"
+import { readPictureSettings } from "../../src/pipelines/picture-settings.ts"
 import { goldenFolder, relativeDifference } from "../unit/golden.ts"
 
 const folder = join(goldenFolder, "pipeline/model")
@@ -103,6 +107,61 @@ describe("seeds", () => {
     const { image } = await textToImage(model, quick)
     const { image: other } = await textToImage(model, { ...quick, noise: "cuda" })
     expect(farShare(image, other)).toBeGreaterThan(0.5)
+  })
+})
+
+describe("a variation of a seed", () => {
+  const varied = (options: Partial<TextToImageOptions>) =>
+    textToImage(model, { ...quick, scheduler: "ddim", variationOf: 7, seed: 8, ...options })
+
+  test("of strength 0 is that seed's picture, of 1 the other's, and between them another", async () => {
+    const [base, other] = await Promise.all(
+      [7, 8].map((seed) => textToImage(model, { ...quick, scheduler: "ddim", seed })),
+    )
+    expect(bytes((await varied({ variationStrength: 0 })).image)).toEqual(bytes(base.image))
+    expect(bytes((await varied({ variationStrength: 1 })).image)).toEqual(bytes(other.image))
+    const { image } = await varied({ variationStrength: 0.5 })
+    expect(farShare(image, base.image)).toBeGreaterThan(0.5)
+    expect(farShare(image, other.image)).toBeGreaterThan(0.5)
+  })
+
+  test("varies where a walk over a picture begins too", async () => {
+    const { image: given } = await textToImage(model, quick)
+    const [w, h] = [64, 64]
+    const mask = pixels(w, h, 3, new Uint8Array(3 * w * h).fill(255, 0, 3 * w * 32))
+    const verbs = [
+      (options: PictureOptions) => imageToImage(model, { ...options, image: given.pixels, strength: 0.8 }),
+      (options: PictureOptions) => inpaint(model, { ...options, image: given.pixels, mask }),
+    ]
+    for (const verb of verbs)
+      for (const [variationStrength, seed] of [
+        [0, 7],
+        [1, 8],
+      ]) {
+        const options = { ...quick, scheduler: "ddim" }
+        const { image } = await verb({ ...options, variationOf: 7, seed: 8, variationStrength })
+        expect(bytes(image)).toEqual(bytes((await verb({ ...options, seed })).image))
+      }
+  })
+
+  test("leaves what the scheduler adds to the seed that is varied", async () => {
+    const scheduler = "euler-ancestral"
+    const [base, other] = await Promise.all([7, 8].map((seed) => textToImage(model, { ...quick, seed })))
+    expect(bytes((await varied({ scheduler, variationStrength: 0 })).image)).toEqual(bytes(base.image))
+    expect(bytes((await varied({ scheduler, variationStrength: 1 })).image)).not.toEqual(bytes(other.image))
+  })
+
+  test("is drawn as it is alone among others, and again from its file", async () => {
+    const { images } = await varied({ imagesPerPrompt: 2, seed: [8, 2n ** 64n - 1n], scheduler: "Euler a" })
+    const text = images[1].text
+    expect(text.parameters).toContain(
+      "Seed: 7, Variation seed: 18446744073709551615, Variation seed strength: 0.2, Size",
+    )
+    const { options } = readPictureSettings(text)
+    expect(options).toMatchObject({ seed: 2n ** 64n - 1n, variationOf: 7, variationStrength: 0.2 })
+    const again = await textToImage(model, options)
+    expect(farShare(again.image, images[1])).toBeLessThan(0.001)
+    expect(again.image.text).toEqual(text)
   })
 })
 
@@ -301,6 +360,16 @@ describe("options that cannot be", () => {
     [
       { scheduler: "edm-euler" },
       "walks EDM's noise levels, but this model was trained on a schedule of betas",
+    ],
+    [{ variationOf: -1 }, "Seed -1 is outside 0 to 18446744073709551615; choose one inside."],
+    [{ variationOf: 1, variationStrength: 2 }, "variationStrength is 2; give a number from 0 to 1."],
+    [
+      { variationStrength: 0.1 },
+      "variationStrength says how far to vary a seed's pictures; give that, as variationOf.",
+    ],
+    [
+      { latents, variationOf: 1 },
+      "latents are given in place of a seed's noise; leave them or variationOf away.",
     ],
     [{ latents }, "latents are [1, 4, 8, 9]; these pictures need [1, 4, 8, 8]."],
   ])("%o", async (options, message) => {

@@ -45,3 +45,15 @@ export function relativeDifference(actual: Tensor, reference: Tensor): number {
   }
   return difference / largest
 }
+
+/** The cosine of the angle between two tensors. */
+export function cosineOf(a: Tensor, b: Tensor): number {
+  const [x, y] = [toFloat32(a).data, toFloat32(b).data]
+  let [xy, xx, yy] = [0, 0, 0]
+  for (const [i, value] of x.entries()) {
+    xy += value * y[i]
+    xx += value * value
+    yy += y[i] * y[i]
+  }
+  return xy / Math.sqrt(xx * yy)
+}

@@ -3,17 +3,10 @@ import * as ops from "../../src/graph/ops/index.ts"
 import type { Op, Padding2d, Value } from "../../src/graph/value.ts"
 import type { Shape } from "../../src/ground/shape.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
-import { float32, int64, tensor } from "../../src/ground/tensor.ts"
+import { float32, int64 } from "../../src/ground/tensor.ts"
 import type { Dice } from "./dice.ts"
-
-/** One use of an operator: the shapes of its real inputs, and the call. */
-export interface Case {
-  readonly name: string
-  readonly shapes: readonly Shape[]
-  readonly call: (inputs: readonly Value[]) => Value
-  /** Where the inputs lie, for functions that are not defined everywhere; [-2, 2] otherwise. */
-  readonly range?: readonly [number, number]
-}
+import type { Case } from "./graph-integer-cases.ts"
+import { integerConvolution, integerProduct, one, quantized } from "./graph-integer-cases.ts"
 
 /** Uses of every operator, odd sizes and rare options among them; a text says why there are none. */
 export const cases: { readonly [P in Op]: readonly Case[] | string } = {
@@ -88,6 +81,16 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
     quantized({ x: [3, 32], out: 5, bits: 4, blockSize: 32 }),
     quantized({ x: [2, 3, 192], out: 9, bits: 4, blockSize: 64 }),
   ],
+  int8Matmul: [
+    integerProduct({ x: [3, 8], out: 5, biased: false }),
+    integerProduct({ x: [2, 5, 33], out: 7, biased: true }),
+    integerProduct({ x: [1, 64], out: 4, biased: true }),
+  ],
+  int8Conv2d: [
+    integerConvolution({ picture: [2, 3, 6, 7], kernel: [4, 3, 3, 3], stride: 1, padding: 1 }),
+    integerConvolution({ picture: [1, 8, 5, 4], kernel: [3, 8, 1, 1], stride: 1, padding: 0 }),
+    integerConvolution({ picture: [1, 5, 9, 8], kernel: [7, 5, 3, 3], stride: 2, padding: [0, 0, 1, 1] }),
+  ],
   conv2d: [
     ...[1, 2].flatMap((stride) =>
       [0, 1].map((padding) => convolution({ picture: [2, 3, 6, 7], kernel: [4, 3, 3, 3], stride, padding })),
@@ -152,6 +155,10 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
 
   reduceSum: reducing(ops.reduceSum),
   reduceMean: reducing(ops.reduceMean),
+  range: [
+    one("of a matrix", [3, 5], (x) => node("range", [x], {})),
+    one("of one number", [1], (x) => node("range", [x], {})),
+  ],
 
   reshape: [
     one("split", [6, 4], (x) => ops.reshape(x, [2, 3, 4])),
@@ -215,10 +222,6 @@ export function feedsOf({ shapes, range: [low, high] = [-2, 2] }: Case, number: 
   )
   const named = inputs.map(({ attributes: { name } }, i) => [name, numbers[i]] as const)
   return { inputs, feeds: Object.fromEntries(named) }
-}
-
-function one(name: string, shape: Shape, call: (x: Value) => Value): Case {
-  return { name, shapes: [shape], call: ([x]) => call(x) }
 }
 
 function unary(f: (x: Value) => Value, range?: Case["range"]): Case[] {
@@ -333,32 +336,4 @@ function normalising({ x, groups, eps }: { x: Shape; groups: number; eps: number
 
 function enlarging(shape: Shape, height: number, width: number): Case {
   return one(`[${shape}] to ${height}x${width}`, shape, (x) => ops.upsampleNearest(x, height, width))
-}
-
-/** A product with a weight of any bytes, and scales of either sign. */
-function quantized({
-  x,
-  out,
-  bits,
-  blockSize,
-}: {
-  x: readonly number[]
-  out: number
-  bits: 4 | 8
-  blockSize: number
-}): Case {
-  const blocks = x[x.length - 1] / blockSize
-  const shape = [out, blocks, (blockSize * bits) / 8]
-  const bytes = Uint8Array.from({ length: sizeOf(shape) }, (_, i) => (i * 2654435761) >>> 24)
-  const scales = Float32Array.from({ length: out * blocks }, (_, i) => Math.sin(i + 1))
-  return {
-    name: `${bits} bits in blocks of ${blockSize}, x [${x}]`,
-    shapes: [x],
-    call: ([given]) =>
-      node(
-        "quantizedMatmul",
-        [given, constant(tensor("uint8", shape, bytes)), constant(float32([out, blocks], scales))],
-        { bits, blockSize },
-      ),
-  }
 }

@@ -1,15 +1,11 @@
 import { order } from "../../src/graph/build.ts"
-import type { Attributes, Op, Value } from "../../src/graph/value.ts"
+import type { Attributes, Op, Rounding, Value } from "../../src/graph/value.ts"
 import { isOp } from "../../src/graph/value.ts"
 import type { Shape } from "../../src/ground/shape.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
 import { tensor, toFloat32 } from "../../src/ground/tensor.ts"
-
-/** Numbers of any type, in double precision. */
-export interface Numbers {
-  readonly shape: Shape
-  readonly data: Float64Array
-}
+import type { Numbers } from "./graph-indices.ts"
+import { broadcastOffset, forEachIndex, offset } from "./graph-indices.ts"
 
 type Meaning<P extends Op> = (
   inputs: readonly Numbers[],
@@ -72,6 +68,34 @@ function roundedInBlocks(x: Float64Array, blockSize: number): Float64Array {
     if (step > 0) block.set(block.map((v) => Math.round(v / step) * step))
   }
   return rounded
+}
+
+/** The integer that a number stands as, counted from the one that stands for 0. */
+function roundedTo(value: number, { scale, zero }: Rounding): number {
+  return Math.max(0, Math.min(255, Math.round(value / scale) + zero)) - zero
+}
+
+function convolved(
+  [x, w, bias]: readonly Numbers[],
+  { stride, padding }: Attributes["conv2d"],
+  shape: Shape,
+): Float64Array {
+  const out = new Float64Array(sizeOf(shape))
+  const [, channels, height, width] = x.shape
+  const [, , kh, kw] = w.shape
+  forEachIndex(shape, ([n, o, y, z], at) => {
+    let sum = bias ? bias.data[o] : 0
+    for (let c = 0; c < channels; c++)
+      for (let i = 0; i < kh; i++)
+        for (let j = 0; j < kw; j++) {
+          const row = y * stride + i - padding[0]
+          const column = z * stride + j - padding[1]
+          if (row >= 0 && row < height && column >= 0 && column < width)
+            sum += x.data[offset(x.shape, [n, c, row, column])] * w.data[offset(w.shape, [o, c, i, j])]
+        }
+    out[at] = sum
+  })
+  return out
 }
 
 /** Every operator as textbooks write it, one number at a time. */
@@ -138,24 +162,31 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
     }
     return out
   },
-  conv2d: ([x, w, bias], { stride, padding }, shape) => {
+  int8Matmul: ([x, w, scales, bias], _, shape) => {
+    const [columns] = scales.shape
+    const [wide] = w.shape
+    const low = Math.min(0, ...x.data)
+    const scale = (Math.max(0, ...x.data) - low) / 255
+    const rounded = x.data.map((v) => scale * roundedTo(v, { scale, zero: Math.round(-low / scale) }))
     const out = new Float64Array(sizeOf(shape))
-    const [, channels, height, width] = x.shape
-    const [, , kh, kw] = w.shape
-    forEachIndex(shape, ([n, o, y, z], at) => {
-      let sum = bias ? bias.data[o] : 0
-      for (let c = 0; c < channels; c++)
-        for (let i = 0; i < kh; i++)
-          for (let j = 0; j < kw; j++) {
-            const row = y * stride + i - padding[0]
-            const column = z * stride + j - padding[1]
-            if (row >= 0 && row < height && column >= 0 && column < width)
-              sum += x.data[offset(x.shape, [n, c, row, column])] * w.data[offset(w.shape, [o, c, i, j])]
-          }
-      out[at] = sum
-    })
+    for (const at of out.keys()) {
+      const [row, column] = [Math.floor(at / columns), at % columns]
+      for (let k = 0; k < wide; k++)
+        out[at] += rounded[row * wide + k] * w.data[k * columns + column] * scales.data[column]
+      if (bias) out[at] += bias.data[column]
+    }
     return out
   },
+  int8Conv2d: ([x, w, scales, bias], { input, output, ...options }, shape) => {
+    const integers = { ...x, data: x.data.map((v) => roundedTo(v, input)) }
+    const sums = convolved([integers, w, bias], options, shape)
+    const places = shape[2] * shape[3]
+    return sums.map((sum, at) => {
+      const unit = input.scale * scales.data[Math.floor(at / places) % shape[1]]
+      return output.scale * roundedTo(sum * unit, output)
+    })
+  },
+  conv2d: convolved,
   convTranspose2d: ([x, w], { stride, padding }, shape) => {
     const out = new Float64Array(sizeOf(shape))
     const [, outChannels, height, width] = shape
@@ -219,6 +250,7 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
     const count = axes.reduce((n, axis) => n * x.shape[axis], 1)
     return reduced(x, axes).map((v) => v / count)
   },
+  range: ([x]) => Float64Array.of(Math.min(...x.data), Math.max(...x.data)),
 
   reshape: ([x]) => x.data,
   transpose: ([x], { permutation }, shape) =>
@@ -340,28 +372,4 @@ function gathered(
     out[at] = x.data[offset(x.shape, from(index))]
   })
   return out
-}
-
-/** Every index of a shape, in row-major order, and its place. */
-function forEachIndex(shape: Shape, visit: (index: readonly number[], at: number) => void): void {
-  const count = sizeOf(shape)
-  for (let at = 0; at < count; at++) {
-    let rest = at
-    const index = new Array<number>(shape.length)
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      index[axis] = rest % shape[axis]
-      rest = Math.floor(rest / shape[axis])
-    }
-    visit(index, at)
-  }
-}
-
-function offset(shape: Shape, index: readonly number[]): number {
-  return shape.reduce((at, size, axis) => at * size + index[axis], 0)
-}
-
-/** The place of an index of a broadcast result. */
-function broadcastOffset(shape: Shape, index: readonly number[]): number {
-  const lead = index.length - shape.length
-  return shape.reduce((at, size, axis) => at * size + (size === 1 ? 0 : index[axis + lead]), 0)
 }

@@ -25,6 +25,7 @@ describe("a side of a grid", () => {
     ["prompt=a cat, black|一颗红心=", { setting: "prompt", values: ["a cat, black", "一颗红心="] }],
     ["negative=,blur", { setting: "negativePrompt", values: ["", "blur"] }],
     ["strength=0.3", { setting: "strength", values: [0.3] }],
+    ["variation=0,.5", { setting: "variationStrength", values: [0, 0.5] }],
     ["lora=0,1", { setting: "loraScale", values: [0, 1] }],
   ])("is read from %j", (text, axis) => {
     expect(parseAxis(text, "--x")).toEqual(axis)

@@ -74,6 +74,12 @@ describe("A1111's parameters", () => {
     })
   })
 
+  test("know a variation, whose own seed is the variation seed", () => {
+    const text =
+      "a boat\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Variation seed: 2, Variation seed strength: 0.3"
+    expect(parameters(text).options).toMatchObject({ variationOf: 1, seed: 2, variationStrength: 0.3 })
+  })
+
   test("may have no prompt at all, and a sampler that limn lacks", () => {
     const { options, warnings } = parameters(
       "Steps: 20, Sampler: Restart, CFG scale: 7, Seed: 1, Size: 64x64",

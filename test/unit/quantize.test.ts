@@ -9,7 +9,7 @@ import type { Value } from "../../src/graph/value.ts"
 import type { BlockFormat } from "../../src/ground/block-integers.ts"
 import { toBlockIntegers } from "../../src/ground/block-integers.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
-import { int64, toFloat32 } from "../../src/ground/tensor.ts"
+import { int64 } from "../../src/ground/tensor.ts"
 import { clipText } from "../../src/models/clip-text.ts"
 import { clipTextConfig } from "../../src/models/config/clip-text.ts"
 import { clipTextParameters } from "../../src/models/parameters/clip-text.ts"
@@ -17,6 +17,7 @@ import { componentWeights, openComponent } from "../../src/pipelines/component.t
 import { quantizedWeights } from "../../src/pipelines/quantized-weights.ts"
 import { openSession } from "../../src/runtime/session.ts"
 import { dice } from "./dice.ts"
+import { cosineOf } from "./golden.ts"
 
 const formats: BlockFormat[] = ([4, 8] as const).flatMap((bits) =>
   [16, 32, 64].map((blockSize) => ({ bits, blockSize })),
@@ -119,14 +120,3 @@ describe("the text encoder of Inkling", () => {
     )
   })
 })
-
-function cosineOf(a: Tensor, b: Tensor): number {
-  const [x, y] = [toFloat32(a).data, toFloat32(b).data]
-  let [xy, xx, yy] = [0, 0, 0]
-  for (const [i, value] of x.entries()) {
-    xy += value * y[i]
-    xx += value * value
-    yy += y[i] * y[i]
-  }
-  return xy / Math.sqrt(xx * yy)
-}

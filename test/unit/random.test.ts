@@ -6,10 +6,12 @@ import { cpuGenerator, cpuGeneratorFromState } from "../../src/ground/random/cpu
 import { cudaGenerator, cudaGeneratorFromState } from "../../src/ground/random/cuda-generator.ts"
 import { philox } from "../../src/ground/random/philox.ts"
 import { perSample, randnTensor } from "../../src/ground/random/source.ts"
+import { slerp, variation } from "../../src/ground/random/variation.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
-import { toFloat32 } from "../../src/ground/tensor.ts"
+import { float32, toFloat32 } from "../../src/ground/tensor.ts"
 import more from "../golden/generators.json" with { type: "json" }
 import golden from "../golden/rng.json" with { type: "json" }
+import { goldenTensors, relativeDifference } from "./golden.ts"
 
 const values = (t: Tensor) => Array.from(t.data, Number)
 const halfValues = (t: Tensor<"float16"> | Tensor<"bfloat16">) => values(toFloat32(t))
@@ -246,3 +248,46 @@ function expectWithin(actual: readonly number[], expected: readonly number[], to
   const worst = Math.max(...actual.map((a, i) => Math.abs(a - expected[i])))
   expect(worst).toBeLessThanOrEqual(tolerance)
 }
+
+describe("a variation of a seed", () => {
+  const { a, b, ...between } = goldenTensors("variations/noise.safetensors") as Record<
+    string,
+    Tensor<"float32">
+  >
+
+  test.each(Object.entries(between))("%s is noise on the way to another", (name, expected) => {
+    const share = Number(name.replace("between.", ""))
+    expect(relativeDifference(slerp(a, b, share), expected)).toBeLessThan(1e-5)
+  })
+
+  test("begins and ends at the two seeds' own noise, and draws on in both", () => {
+    for (const [share, seed] of [
+      [0, 7],
+      [1, 8],
+    ]) {
+      const source = variation(cpuGenerator(7), cpuGenerator(8), share)
+      const alone = cpuGenerator(seed)
+      for (const shape of [
+        [1, 4, 8, 8],
+        [1, 4, 3, 5],
+      ])
+        expect(source.randn(shape)).toEqual(alone.randn(shape))
+    }
+  })
+
+  test("is as large as noise, all the way", () => {
+    const shape = [1, 4, 64, 64]
+    for (const share of [0.2, 0.5, 0.8]) {
+      const { data } = variation(cpuGenerator(7), cpuGenerator(8), share).randn(shape)
+      const square = data.reduce((sum, v) => sum + v * v, 0) / data.length
+      expect(Math.abs(Math.sqrt(square) - 1)).toBeLessThan(0.02)
+    }
+  })
+
+  test("goes in a straight line where two columns have no angle between them", () => {
+    const [one, two] = [float32([1, 1, 1, 2], [1, -2]), float32([1, 1, 1, 2], [3, 2])]
+    expect(values(slerp(one, two, 0.25))).toEqual([1.5, -1])
+    expect(values(slerp(one, one, 0.5))).toEqual([1, -2])
+    expect(values(slerp(float32([1, 1], [0]), float32([1, 1], [4]), 0.5))).toEqual([2])
+  })
+})

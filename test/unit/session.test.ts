@@ -84,6 +84,7 @@ describe("a run", () => {
     ["float16", Uint16Array.of(0x3c00, 0x8000, 0x7bff, 0x7c00, 0x0001, 0x7e01)],
     ["int64", BigInt64Array.of(2n ** 63n - 1n, -(2n ** 63n), 0n, 1n, -1n, 7n)],
     ["int32", Int32Array.of(2 ** 31 - 1, -(2 ** 31), 0, 1, -1, 7)],
+    ["int8", Int8Array.of(0, 1, 127, -128, -1, 7)],
     ["uint8", Uint8Array.of(0, 1, 127, 128, 254, 255)],
     ["bool", Uint8Array.of(0, 1, 1, 0, 1, 0)],
   ])("gives %s back bit for bit", async (dtype, data) => {

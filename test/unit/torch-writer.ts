@@ -10,6 +10,7 @@ const storageClass: { readonly [D in DType]: string } = {
   bfloat16: "BFloat16Storage",
   int64: "LongStorage",
   int32: "IntStorage",
+  int8: "CharStorage",
   uint8: "ByteStorage",
   bool: "BoolStorage",
 }

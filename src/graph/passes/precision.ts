@@ -41,6 +41,8 @@ const computesIn: { readonly [P in Op]: Computes } = {
   matmul: "half",
   quantizedMatmul: "half",
   conv2d: "half",
+  int8Matmul: "full",
+  int8Conv2d: "full",
   convTranspose2d: "half",
   attention: "half",
 
@@ -52,6 +54,7 @@ const computesIn: { readonly [P in Op]: Computes } = {
 
   reduceSum: "full",
   reduceMean: "full",
+  range: "full",
 
   reshape: "half",
   transpose: "half",

@@ -1,0 +1,50 @@
+"""
+How long diffusers takes for what bench/step.ts measures; it runs this.
+
+    python reference/bench_step.py <folder of a model> unet|decoder fp32|bf16 <repeats>
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from common import generator
+
+
+def unet(folder, dtype):
+    model = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).eval()
+    draw = lambda *shape: torch.randn(shape, generator=generator(len(shape))).to(dtype)
+    xl = model.config.addition_embed_type is not None
+    added = {"text_embeds": draw(1, 1280), "time_ids": torch.tensor([[512, 512, 0, 0, 512, 512]], dtype=dtype)}
+    inputs = {"sample": draw(1, 4, 64, 64), "timestep": torch.tensor([500.0]),
+              "encoder_hidden_states": draw(1, 77, model.config.cross_attention_dim),
+              "added_cond_kwargs": added if xl else None}
+    return lambda: model(**inputs).sample
+
+
+def decoder(folder, dtype):
+    model = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype).eval()
+    latents = torch.randn(1, 4, 64, 64, generator=generator(4)).to(dtype) / model.config.scaling_factor
+    return lambda: model.decode(latents).sample
+
+
+@torch.no_grad()
+def main(folder, part, precision, repeats):
+    run = {"unet": unet, "decoder": decoder}[part](Path(folder), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision])
+    result = run()
+    milliseconds = []
+    for _ in range(int(repeats)):
+        began = time.perf_counter()
+        result = run()
+        milliseconds.append(1000 * (time.perf_counter() - began))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"milliseconds": milliseconds, "peakMiB": peak, "result": result.float().flatten().tolist()}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

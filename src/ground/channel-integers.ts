@@ -1,0 +1,25 @@
+/** Numbers as integers from -127 to 127, and the scale of each channel. */
+export interface ChannelIntegers {
+  readonly integers: Int8Array
+  readonly scales: Float32Array
+}
+
+const HIGHEST = 127
+
+/**
+ * Rounds numbers to integers of eight bits around 0 with one scale for each of `channels` equal parts; no number is off by
+ * more than half a scale. A channel of zeros has the scale 1.
+ */
+export function toChannelIntegers(values: Float32Array, channels: number): ChannelIntegers {
+  const integers = new Int8Array(values.length)
+  const scales = new Float32Array(channels)
+  const size = values.length / channels
+  for (let channel = 0; channel < channels; channel++) {
+    const part = values.subarray(channel * size, (channel + 1) * size)
+    const highest = part.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+    const scale = Math.fround(highest / HIGHEST) || 1
+    scales[channel] = scale
+    for (let i = 0; i < size; i++) integers[channel * size + i] = Math.round(part[i] / scale)
+  }
+  return { integers, scales }
+}
