@@ -1,7 +1,10 @@
 """
 What torch makes of each part of the full-size models that `npm run test:full` wrote into LIMN_FULL_DIR.
 
-    python reference/full_models.py <folder>        about 20 GB of memory
+    python reference/full_models.py <folder>                   about 20 GB of memory
+    python reference/full_models.py <folder> kolors            that model alone: 3 GB
+
+Of Kolors only the text encoder is made, one layer after the other: its other parts are those of SDXL.
 
 <folder>/<model>/torch-<part>.safetensors   "in." and an input of limn's network, "out." and an output, float32 and int64
 """
@@ -13,8 +16,11 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel, GLMBlock, RotaryEmbedding
+from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from chatglm import rows as chatglm_rows
 import unet as denoisers
 import vae as autoencoders
 from common import generator, write_tensors
@@ -39,6 +45,30 @@ def text_encoder(folder, part, penultimate):
     return {part: tensors}
 
 
+def chatglm(folder):
+    """What ChatGLMModel.forward does, with the weights of one layer in memory at a time."""
+    path = folder / "text_encoder"
+    config = ChatGLMConfig(**json.loads((path / "config.json").read_text()))
+    rows = chatglm_rows({"padded_vocab_size": config.padded_vocab_size}, (40,), 256, seed=24)
+    ids, mask, positions = rows["input_ids"], rows["attention_mask"], rows["position_ids"]
+    blocked = ChatGLMModel.get_masks(None, ids, None, padding_mask=mask)
+    turns = RotaryEmbedding(config.kv_channels // 2, original_impl=config.original_rope)(config.seq_length)
+    turns = turns[positions].transpose(0, 1).contiguous()
+    with safe_open(path / "model.safetensors", "pt") as file:
+        table = file.get_slice("embedding.word_embeddings.weight")
+        states = [torch.stack([table[int(i)] for i in ids[0]]).float()[:, None]]
+        for index in range(config.num_layers):
+            with torch.device("meta"):
+                block = GLMBlock(config, index + 1)
+            prefix = f"encoder.layers.{index}."
+            weights = {name[len(prefix):]: file.get_tensor(name).float() for name in file.keys() if name.startswith(prefix)}
+            block.load_state_dict(weights, assign=True)
+            states.append(block.eval()(states[-1], blocked, turns, use_cache=False)[0])
+            del states[:-2], block, weights
+    inputs = {"in.ids": ids, "in.attentionMask": mask, "in.positionIds": positions}
+    return {"text_encoder": inputs | {"out.state.0": states[-2].transpose(0, 1), "out.pooled": states[-1][-1]}}
+
+
 def unet(folder):
     model = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).eval()
     size = model.config.sample_size
@@ -60,14 +90,20 @@ def vae(folder):
                             "out.image": model.decode(latents / model.config.scaling_factor).sample}}
 
 
+def makers(folder):
+    if json.loads((folder / "text_encoder" / "config.json").read_text())["model_type"] == "chatglm":
+        return [lambda: chatglm(folder)]
+    both = (folder / "text_encoder_2").exists()
+    texts = ["text_encoder", "text_encoder_2"] if both else ["text_encoder"]
+    return [*(lambda part=part: text_encoder(folder, part, both) for part in texts), lambda: unet(folder),
+            lambda: vae(folder)]
+
+
 @torch.no_grad()
-def main(root):
-    for folder in sorted(path.parent for path in root.glob("*/model_index.json")):
-        both = (folder / "text_encoder_2").exists()
-        texts = ["text_encoder", "text_encoder_2"] if both else ["text_encoder"]
+def main(root, name="*"):
+    for folder in sorted(path.parent for path in root.glob(f"{name}/model_index.json")):
         # One part after the other, so that only one is in memory.
-        for make in [*(lambda part=part: text_encoder(folder, part, both) for part in texts), lambda: unet(folder),
-                     lambda: vae(folder)]:
+        for make in makers(folder):
             began = time.perf_counter()
             for name, tensors in make().items():
                 write_tensors(folder / f"torch-{name}.safetensors", tensors)
@@ -76,4 +112,4 @@ def main(root):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -19,6 +19,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
   const {
     model,
     decoder,
+    textEncoder,
     options: made,
     loras,
     controls,
@@ -64,6 +65,7 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     ...control,
     ipScale,
     ...faces,
+    textEncoder: options.textEncoder ?? textEncoder,
     precision: options.precision ?? precision,
   })
 }

@@ -1,10 +1,8 @@
-import { cannyEdges } from "../ground/canny.ts"
 import { UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
-import { resizeImage } from "../ground/resize.ts"
 import type { Control } from "../pipelines/controls.ts"
+import { edgesFor } from "../pipelines/controls.ts"
 import { definedSize, sizeOver } from "../pipelines/given-picture.ts"
-import { opaque } from "../pipelines/image.ts"
 import type { Model } from "../pipelines/model.ts"
 import { readPicture } from "./picture.ts"
 
@@ -22,10 +20,7 @@ export interface ControlOptions {
 /** What a model's ControlNets are to follow, once it is known at which size it draws. */
 export type ControlsFor = (model: Model) => readonly Control[]
 
-/**
- * Reads the pictures that ControlNets follow; `over` is the picture to draw over, whose size goes before theirs. Edges are
- * looked for at the size of the result: in a large photograph they would be too thin to be seen by then.
- */
+/** Reads the pictures that ControlNets follow; `over` is the picture to draw over, whose size goes before theirs. */
 export async function readControls(
   options: ControlOptions & { readonly width?: number; readonly height?: number },
   over: Pixels | undefined,
@@ -41,9 +36,9 @@ export async function readControls(
   const pictures = await Promise.all(controlImage.map((path) => readPicture(path.replace(edges, ""))))
   return (model) => {
     if (pictures.length === 0) return []
-    const { width, height } = { ...sizeOver(model, over ?? pictures[0]), ...definedSize(options) }
+    const size = { ...sizeOver(model, over ?? pictures[0]), ...definedSize(options) }
     return pictures.map((picture, i) => ({
-      image: edges.test(controlImage[i]) ? cannyEdges(resizeImage(opaque(picture), width, height)) : picture,
+      image: edges.test(controlImage[i]) ? edgesFor(picture, size) : picture,
       scale: scales[i],
       start: starts[i],
       end: ends[i],

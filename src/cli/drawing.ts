@@ -4,6 +4,7 @@ import { makeFolder, peakMemoryBytes } from "#platform"
 import { UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
 import { numberWhereExact } from "../ground/random/seed.ts"
+import type { TextPrecision } from "../pipelines/chatglm-blocks.ts"
 import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
@@ -12,10 +13,12 @@ import type { Image } from "../pipelines/image.ts"
 import { imageToImage } from "../pipelines/image-to-image.ts"
 import { inpaint } from "../pipelines/inpaint.ts"
 import type { IpImages } from "../pipelines/ip-images.ts"
+import type { LoadOptions } from "../pipelines/load.ts"
 import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { linearPreview } from "../pipelines/preview.ts"
+import type { QuantizeProgress } from "../pipelines/quantized-weights.ts"
 import { learntWords, readsWeights } from "../pipelines/text-encoder.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
@@ -64,12 +67,20 @@ export interface DrawingOptions extends ControlOptions, IpOptions, FaceOptions {
   readonly lora?: readonly GivenLora[]
   readonly device?: "auto" | "cpu" | "webgpu" | "cuda"
   readonly precision?: "auto" | "fp32" | "fp16" | "int8"
+  /** What the matrices of Kolors' text encoder are kept in. */
+  readonly textEncoder?: TextPrecision
   readonly lowMemory?: boolean
   /** False where the model's own is not wanted. */
   readonly safetyChecker?: boolean
   readonly json?: boolean
   readonly quiet?: boolean
 }
+
+/** What draws an order. */
+export type Verb = (model: Model, options: DrawOptions) => Promise<DrawResult>
+
+/** Which verb draws, by the picture that there is to draw over. */
+export type VerbFor = (over: Pixels | undefined) => Verb | Promise<Verb>
 
 /** A LoRA's file, and how much of it. */
 export interface GivenLora {
@@ -96,17 +107,18 @@ const LIVE_AFTER_MS = 5000
 
 /**
  * Draws the orders one after the other, `imagesPerPrompt` in a row of each prompt; each picture is written as soon as it
- * is there.
+ * is there. What draws them follows from the options, or is said of the picture that there is to draw over.
  */
 export async function drawOrders(
   orders: readonly Order[],
   options: DrawingOptions,
   imagesPerPrompt = 1,
+  verbFor: VerbFor = (over) => verbOf(options, over),
 ): Promise<void> {
   const { json = false, quiet = false } = options
   const place = openPlace(options.out, orders.length)
   const over = options.image === undefined ? undefined : await readPicture(options.image)
-  const verb = await verbOf(options, over)
+  const verb = await verbFor(over)
   const controlsFor = await readControls(options, over)
   const ipImages = await readSeen(options)
   const progress = progressOn(process.stderr, { quiet })
@@ -171,19 +183,23 @@ export async function openModel(
   signal: AbortSignal,
 ): Promise<Model> {
   progress.show({ label: "loading" })
-  const { decoder, device, precision, revision, lowMemory, safetyChecker } = options
+  const { decoder, device, precision, revision, textEncoder, lowMemory, safetyChecker } = options
   const fetching: HubOptions = {
     signal,
     onProgress: (fetched) => progress.show(fetchingState(fetched)),
   }
   const onCalibration = (done: number, total: number) =>
     progress.show(done < total ? { label: "calibrating", done, total } : { label: "loading" })
-  const loading = {
+  const onQuantize = (rounded: QuantizeProgress) =>
+    progress.show({ label: `rounding the text encoder to ${textEncoder}`, ...rounded })
+  const loading: LoadOptions = {
     onCalibration,
+    onQuantize,
     decoder,
     device,
     precision,
     revision,
+    textEncoder,
     lowMemory,
     safetyChecker,
     ...fetching,
@@ -202,21 +218,21 @@ export async function openModel(
 /** What each of the IP-Adapters that the options name looks at. */
 export async function readSeen(options: IpOptions & FaceOptions): Promise<IpImages> {
   const seen = [await readIpImages(options), await readFaceImages(options)]
-  return seen.filter((images) => images.length > 0)
+  const given = seen.filter((images) => images.length > 0)
+  return given.length === 1 ? given[0] : given
 }
 
 /** What the options ask of the model: to draw from the text alone, over a picture, or into one. */
-async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefined) {
+async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefined): Promise<Verb> {
   if (image === undefined) {
     for (const [name, value] of Object.entries({ mask, strength }))
       if (value !== undefined)
         throw new UsageError(`--${name} says how to draw over a picture; give that with --image.`)
-    return (model: Model, options: DrawOptions) => textToImage(model, options)
+    return textToImage
   }
-  if (mask === undefined)
-    return (model: Model, options: DrawOptions) => imageToImage(model, { ...options, image, strength })
+  if (mask === undefined) return (model, options) => imageToImage(model, { ...options, image, strength })
   const where = await readPicture(mask)
-  return (model: Model, options: DrawOptions) => inpaint(model, { ...options, image, mask: where, strength })
+  return (model, options) => inpaint(model, { ...options, image, mask: where, strength })
 }
 
 /** The options of a picture that the command line gives. */

@@ -80,3 +80,9 @@ export function facesAgain(
   const sameCount = one.faces?.length === options.face?.length
   return { faceScale, faceIndex: options.faceIndex ?? (sameCount ? one.faces : undefined) }
 }
+
+/** Throws a UsageError where faces are given to what looks through one IP-Adapter alone. */
+export function refuseFaces(what: string, { faceId, face }: FaceOptions): void {
+  if (faceId !== undefined || face !== undefined)
+    throw new UsageError(`${what} looks through its --ip-adapter alone; leave --face-id and --face away.`)
+}

@@ -1,6 +1,6 @@
 import { UsageError } from "../ground/errors.ts"
 import { numberWhereExact } from "../ground/random/seed.ts"
-import type { DrawingOptions } from "./drawing.ts"
+import type { DrawingOptions, VerbFor } from "./drawing.ts"
 import { drawOrders, pictureOptions } from "./drawing.ts"
 import { readPrompts } from "./prompts.ts"
 
@@ -11,8 +11,12 @@ export interface GenerateOptions extends DrawingOptions {
   readonly prompts?: string
 }
 
-/** Draws every prompt as many times as asked. */
-export async function generate(words: readonly string[], options: GenerateOptions): Promise<void> {
+/** Draws every prompt as many times as asked; `verbFor` as in `drawOrders`. */
+export async function generate(
+  words: readonly string[],
+  options: GenerateOptions,
+  verbFor?: VerbFor,
+): Promise<void> {
   const prompts = await readPrompts(words, { file: options.prompts })
   // Who draws from the command line comes from web tools more often than from diffusers.
   const given = { ...pictureOptions(options), promptSyntax: "weighted" as const }
@@ -21,6 +25,7 @@ export async function generate(words: readonly string[], options: GenerateOption
     prompts.flatMap((prompt) => seeds.map((seed) => ({ ...given, prompt, seed }))),
     options,
     seeds.length,
+    verbFor,
   )
 }
 

@@ -15,6 +15,8 @@ export interface IpOptions {
   readonly ipScale?: IpScale
   /** The folder of its image encoder. */
   readonly ipEncoder?: string
+  /** How often it is given to the model; default 1. */
+  readonly ipCopies?: number
 }
 
 /** The pictures that are given to look at. Throws a UsageError where there are none for an adapter, or none to look. */
@@ -29,10 +31,11 @@ export async function readIpImages(options: IpOptions): Promise<readonly Pixels[
   return Promise.all(ipImage.map(readPicture))
 }
 
-/** The IP-Adapter that is given, as a list. */
+/** The IP-Adapter that is given, as a list of as many as are wanted. */
 export function ipAdditions(options: IpOptions, fetching: HubOptions): readonly IpAdapter[] {
-  const { ipAdapter: path, ipScale: scale, ipEncoder: imageEncoder } = options
-  return path === undefined ? [] : [ipAdapter(path, { ...fetching, scale, imageEncoder })]
+  const { ipAdapter: path, ipScale: scale, ipEncoder: imageEncoder, ipCopies = 1 } = options
+  if (path === undefined) return []
+  return new Array<IpAdapter>(ipCopies).fill(ipAdapter(path, { ...fetching, scale, imageEncoder }))
 }
 
 /**

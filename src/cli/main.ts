@@ -16,6 +16,7 @@ Examples:
   limn "a paper boat" --model CompVis/stable-diffusion-v1-4
   limn --prompts prompts.txt --out pictures/
   limn "a paper boat" --model stabilityai/sdxl-turbo --low-memory
+  limn "一只猫" --model Kwai-Kolors/Kolors-diffusers --text-encoder int8
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
   limn "a house in snow" --model ~/sd-v1-5 --control-image canny:house.jpg \\
@@ -36,6 +37,30 @@ itself stands behind a backslash. Pictures are named after their prompts and
 seeds and never replace others; only a file that --out names is replaced.
 `
 
+const fuseHelp = `
+The picture of --identity is looked at everywhere but where style is made, that
+of --style there alone. --ip-scale says how much of the first.
+
+Examples:
+  limn fuse "a person in a garden" --identity me.jpg --style watercolour.jpg \\
+    --model Kwai-Kolors/Kolors-diffusers \\
+    --ip-adapter Kwai-Kolors/Kolors-IP-Adapter-Plus
+`
+
+const restyleHelp = `
+The ControlNet holds the forms: it follows the edges of the portrait, or the
+--control-image, as for one that reads depth. The IP-Adapter holds who it is, or
+looks at --style. --ip-scale (default: 0.5) and --strength say how much stays.
+
+Examples:
+  limn restyle me.jpg "an oil painting" --model Kwai-Kolors/Kolors-diffusers \\
+    --control Kwai-Kolors/Kolors-ControlNet-Canny \\
+    --ip-adapter Kwai-Kolors/Kolors-IP-Adapter-Plus
+  limn restyle me.jpg "a statue" --control Kwai-Kolors/Kolors-ControlNet-Depth \\
+    --control-image depth.png --ip-adapter Kwai-Kolors/Kolors-IP-Adapter-Plus \\
+    --style marble.jpg --model Kwai-Kolors/Kolors-diffusers
+`
+
 const gridHelp = `
 Settings: prompt, negative, seed, steps, guidance, scheduler, strength,
 variation (the strength of one), lora (the scale of what --lora gives). Values
@@ -51,12 +76,10 @@ Examples:
 
 /** The command line: what can be said, and which command answers. */
 function program(): Command {
-  const limn = withDrawingOptions(new Command("limn"))
+  const limn = withPictures(withDrawingOptions(new Command("limn")))
     .description("Draws pictures from text, on this machine.")
     .usage("[options] <prompt...>")
     .argument("[prompt...]", "what to draw; without it, each line of standard input")
-    .option("--prompts <file>", "a text file with a prompt in each line")
-    .addOption(numberOption("--images <n>", "pictures of each prompt (default: 1)"))
     .version(version(), "--version", "print limn's version")
     .helpCommand(false)
     .enablePositionalOptions()
@@ -86,6 +109,31 @@ function program(): Command {
     .action(async (prompts: string[], options) => {
       const { drawGrid } = await import("./grid.ts")
       await drawGrid(prompts, options)
+    })
+
+  withPictures(withDrawingOptions(limn.command("fuse")))
+    .usage("[options] <prompt...>")
+    .description("draw what one picture shows in the style of another")
+    .argument("[prompt...]", "what to draw; without it, each line of standard input")
+    .option("--identity <file>", "who or what is drawn")
+    .option("--style <file>", "in whose style")
+    .addOption(numberOption("--style-scale <x>", "how much of the style (default: 1)"))
+    .addHelpText("after", fuseHelp)
+    .action(async (prompts: string[], options) => {
+      const { fuse } = await import("./fuse.ts")
+      await fuse(prompts, options)
+    })
+
+  withPictures(withDrawingOptions(limn.command("restyle")))
+    .usage("[options] <picture> <prompt...>")
+    .description("draw a portrait in another style")
+    .argument("<picture>", "the portrait")
+    .argument("[prompt...]", "what to draw; without it, each line of standard input")
+    .option("--style <file>", "a picture in whose style (default: the portrait, and the prompt's style)")
+    .addHelpText("after", restyleHelp)
+    .action(async (path: string, prompts: string[], options) => {
+      const { restyle } = await import("./restyle.ts")
+      await restyle(path, prompts, options)
     })
 
   limn
@@ -120,6 +168,13 @@ function program(): Command {
   return limn
 }
 
+/** The options of commands that draw each prompt several times. */
+function withPictures(command: Command): Command {
+  return command
+    .option("--prompts <file>", "a text file with a prompt in each line")
+    .addOption(numberOption("--images <n>", "pictures of each prompt (default: 1)"))
+}
+
 /** The options of every command that draws. */
 function withDrawingOptions(command: Command): Command {
   return command
@@ -143,16 +198,24 @@ function withDrawingOptions(command: Command): Command {
     .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")
     .option("--image <file>", "a picture to draw over")
-    .addOption(numberOption("--strength <x>", "how far to leave it, 0 to 1 (default: 0.8; 1 with --mask)"))
+    .addOption(
+      numberOption(
+        "--strength <x>",
+        "how far to leave it, 0 to 1 (default: 0.8; 1 with --mask; less for Kolors)",
+      ),
+    )
     .option("--mask <file>", "draw only where this picture is white")
     .addOption(
-      loraOption("--lora <file[:scale]>", "a LoRA, and how much of it (default: 1); may be repeated"),
+      loraOption(
+        "--lora <file[:scale]>",
+        "a LoRA, and how much of it (default: 1; Kolors: 0.8); may be repeated",
+      ),
     )
     .addOption(listOption("--control <path>", "a ControlNet: a folder, a file, or org/name; may be repeated"))
     .addOption(
       listOption("--control-image <file>", "what it follows, or canny:<file> for the edges of a picture"),
     )
-    .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1)"))
+    .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1; Kolors: 0.8)"))
     .addOption(numbersOption("--control-start <x>", "from which share of the steps on (default: 0)"))
     .addOption(numbersOption("--control-end <x>", "up to which share of the steps (default: 1)"))
     .option(
@@ -160,7 +223,7 @@ function withDrawingOptions(command: Command): Command {
       "an IP-Adapter, to draw after pictures: a file, a folder, or org/name/file",
     )
     .addOption(listOption("--ip-image <file>", "a picture that it looks at; may be repeated"))
-    .addOption(numberOption("--ip-scale <x>", "how much of it (default: 1)"))
+    .addOption(numberOption("--ip-scale <x>", "how much of it (default: 1; Kolors: 0.5)"))
     .option("--ip-encoder <path>", "its image encoder (default: image_encoder beside it)")
     .option(
       "--face-id <path>",
@@ -171,10 +234,17 @@ function withDrawingOptions(command: Command): Command {
       listOption("--face-models <path>", "insightface's networks, as the folder antelopev2, or files"),
     )
     .addOption(numbersOption("--face-index <n>", "which face, 0 being the largest (default: 0)"))
-    .addOption(numberOption("--face-scale <x>", "how much of it (default: 1)"))
+    .addOption(numberOption("--face-scale <x>", "how much of it (default: 1; Kolors: 0.8)"))
     .option("--face-encoder <path>", "its image encoder (default: the one beside it)")
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16", "int8"]))
+    .addOption(
+      choiceOption(
+        "--text-encoder <name>",
+        ["float32", "int8", "int4"],
+        "what Kolors' text encoder is kept in: ",
+      ),
+    )
     .option("--low-memory", "take less memory and more time")
     .option("--no-safety-checker", "show what the model's safety checker would withhold")
     .option("--json", "print one JSON object and nothing else")

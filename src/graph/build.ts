@@ -42,6 +42,9 @@ export function build(outputs: Readonly<Record<string, Value>>): Graph {
 /** The graph as an ONNX model. Weights stay where they are: byte ranges of their files. */
 export function toOnnx(graph: Graph): OnnxModel {
   const nodes: OnnxNode[] = []
+  // Listed first, casts of weights are run last, each right before its use: ONNX Runtime walks from the outputs, and takes
+  // of a node's inputs the ones listed later first. So not all weights are in memory at once where none is folded.
+  const casts: OnnxNode[] = []
   const initializers: OnnxInitializer[] = []
   const inputs: OnnxValueInfo[] = []
   const fresh = freshNames(new Set([...graph.names.values(), ...Object.keys(graph.outputs)]))
@@ -69,7 +72,8 @@ export function toOnnx(graph: Graph): OnnxModel {
       const emit: Emitter = {
         constant,
         add: (op, from, { attributes, domain, output = fresh(`${name}.${op}`) } = {}) => {
-          nodes.push({ op, domain, name: output, inputs: from, outputs: [output], attributes })
+          const list = isOp(value, "cast") && isOp(value.inputs[0], "weight") ? casts : nodes
+          list.push({ op, domain, name: output, inputs: from, outputs: [output], attributes })
           return output
         },
       }
@@ -89,7 +93,7 @@ export function toOnnx(graph: Graph): OnnxModel {
     opsets: { "": 21, "com.microsoft": 1 },
     graphName: "limn",
     producer: "limn",
-    nodes,
+    nodes: [...casts, ...nodes],
     initializers,
     inputs,
     outputs,

@@ -20,18 +20,20 @@ export interface BlockIntegers {
 export function toBlockIntegers(values: Float32Array, { bits, blockSize }: BlockFormat): BlockIntegers {
   const middle = 2 ** (bits - 1)
   const top = 2 * middle - 1
-  const perByte = 8 / bits
-  const integers = new Uint8Array(values.length / perByte)
+  const integers = new Uint8Array((values.length * bits) / 8)
   const scales = new Float32Array(values.length / blockSize)
   for (let block = 0; block < scales.length; block++) {
     const start = block * blockSize
-    const scale = extremeOf(values, start, start + blockSize) / -middle
+    const end = start + blockSize
+    const scale = extremeOf(values, start, end) / -middle
     scales[block] = scale
     const inverse = scale === 0 ? 0 : 1 / scale
-    for (let i = start; i < start + blockSize; i++) {
-      const integer = Math.min(top, Math.round(values[i] * inverse) + middle)
+    for (let i = start; i < end; i++) {
+      // Nothing is below 0 here, so that cutting off is rounding to the nearest.
+      const nearest = (values[i] * inverse + middle + 0.5) | 0
+      const integer = nearest > top ? top : nearest
       if (bits === 8) integers[i] = integer
-      else integers[i >> 1] |= i % 2 === 0 ? integer : integer << 4
+      else integers[i >> 1] |= (i & 1) === 0 ? integer : integer << 4
     }
   }
   return { integers, scales }
@@ -39,7 +41,12 @@ export function toBlockIntegers(values: Float32Array, { bits, blockSize }: Block
 
 /** The number of the largest magnitude. */
 function extremeOf(values: Float32Array, start: number, end: number): number {
-  let extreme = 0
-  for (let i = start; i < end; i++) if (Math.abs(values[i]) > Math.abs(extreme)) extreme = values[i]
-  return extreme
+  let low = 0
+  let high = 0
+  for (let i = start; i < end; i++) {
+    const value = values[i]
+    if (value > high) high = value
+    else if (value < low) low = value
+  }
+  return high > -low ? high : low
 }

@@ -72,12 +72,20 @@ const readers: { readonly [D in DType]: (data: DTypeArrays[D], i: number) => num
   bool: (d, i) => d[i],
 }
 
+/** What each of the bit patterns of a half type is worth; made where many numbers are read. */
+const halfValues = new Map<DType, Float32Array>()
+
 /** The same values as float32 (the same array where they already are). */
 export function toFloat32<D extends DType>(t: Tensor<D>): Tensor<"float32"> {
   if (t.data instanceof Float32Array) return { dtype: "float32", shape: t.shape, data: t.data }
-  const read = readers[t.dtype]
   const out = new Float32Array(t.data.length)
-  for (let i = 0; i < out.length; i++) out[i] = read(t.data, i)
+  const read = readers[t.dtype]
+  if (t.data instanceof Uint16Array && out.length > 2 ** 16) {
+    const every = Uint16Array.from({ length: 2 ** 16 }, (_, bits) => bits) as DTypeArrays[D]
+    const values = halfValues.get(t.dtype) ?? Float32Array.from({ length: 2 ** 16 }, (_, i) => read(every, i))
+    halfValues.set(t.dtype, values)
+    for (let i = 0; i < out.length; i++) out[i] = values[t.data[i]]
+  } else for (let i = 0; i < out.length; i++) out[i] = read(t.data, i)
   return { dtype: "float32", shape: t.shape, data: out }
 }
 

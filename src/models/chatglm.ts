@@ -44,22 +44,17 @@ export interface ChatGlmSurroundings {
 }
 
 /**
- * ChatGLM3 (Zeng et al. 2022) as a text encoder: the embeddings, then the state after every layer, each [B, T, H], none
- * normalised. Padding has states too, and Kolors reads them.
- * Weight names: diffusers `ChatGLMModel`.
+ * ChatGLM3 (Zeng et al. 2022) as a text encoder begins here: the state before the first layer.
+ *   ids [B, T] int64 -> [B, T, H]
  */
-export function chatGlm(rows: ChatGlmRows, w: Weights, config: ChatGlmConfig): Value[] {
-  const around = chatGlmSurroundings(rows, config)
-  const embedded = chatGlmEmbeddings(rows.ids, w)
-  return [embedded, ...chatGlmLayers(embedded, around, [0, config.numLayers], w, config)]
-}
-
-/** The state before the first layer.   ids [B, T] int64 -> [B, T, H] */
 export function chatGlmEmbeddings(ids: Value, w: Weights): Value {
   return gatherRows(w.at("embedding").at("word_embeddings").get("weight"), ids)
 }
 
-/** The state after each of the layers `first` to before `end`, each [B, T, H], from that before them, x [B, T, H]. */
+/**
+ * The state after each of the layers `first` to before `end`, each [B, T, H], none normalised, from that before them,
+ * x [B, T, H]. Padding has states too, and Kolors reads them. Weight names: diffusers `ChatGLMModel`.
+ */
 export function chatGlmLayers(
   x: Value,
   around: ChatGlmSurroundings,

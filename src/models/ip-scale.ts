@@ -32,6 +32,32 @@ export function ipScales(scale: IpScale, attentions: readonly TextAttention[]): 
   })
 }
 
+/**
+ * Scales that take from a picture its style alone, and all but its style. Style is where InstantStyle found that of SDXL:
+ * in the middle attention of the first block on the way up that attends to the text.
+ */
+export function styleScales(
+  attentions: readonly TextAttention[],
+  scales: { readonly style: number; readonly rest: number },
+): { readonly style: IpScale; readonly rest: IpScale } {
+  const up = attentions.map(({ path }) => placeOf(path)).filter(({ half }) => half === "up")
+  const [{ block: first }] = up
+  const among = new Set(up.filter(({ block }) => block === first).map(({ attention }) => attention)).size
+  const middle = Math.floor(among / 2)
+  const inFirst = (there: number, elsewhere: number) =>
+    Array.from({ length: among }, (_, i) => (i === middle ? there : elsewhere))
+  const blocks = [...new Set(up.map(({ block }) => block))]
+  const { style, rest } = scales
+  return {
+    style: { up: { [first]: inFirst(style, 0) } },
+    rest: {
+      down: rest,
+      mid: rest,
+      up: Object.fromEntries(blocks.map((block) => [block, block === first ? inFirst(0, rest) : rest])),
+    },
+  }
+}
+
 /** Whether every number of a scale is one. */
 export function isFiniteScale(scale: IpScale): boolean {
   const numbers = (given: IpScale | PartScale | readonly number[]): number[] =>

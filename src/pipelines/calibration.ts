@@ -42,7 +42,7 @@ const prompts = [
   "a city street at night in the rain, neon signs, people with umbrellas",
   "彩虹，蓝天，白云",
 ]
-const MOST_STEPS = 10
+const MOST_STEPS = 5
 
 const range = z.tuple([z.number(), z.number()])
 const seen = z.object({

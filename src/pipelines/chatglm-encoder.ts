@@ -1,19 +1,39 @@
+import { input } from "../graph/node.ts"
+import { quantizableWeights, quantizeProducts } from "../graph/passes/quantize.ts"
 import type { Value } from "../graph/value.ts"
+import type { BlockFormat } from "../ground/block-integers.ts"
 import { int64 } from "../ground/tensor.ts"
-import { chatGlm, lastPosition } from "../models/chatglm.ts"
+import { chatGlmEmbeddings, chatGlmLayers, chatGlmSurroundings, lastPosition } from "../models/chatglm.ts"
 import { chatGlmConfig } from "../models/config/chatglm.ts"
 import { chatGlmParameters } from "../models/parameters/chatglm.ts"
 import type { ChatGlmTokenizer } from "../tokenizers/chatglm.ts"
+import type { LayerBlock, TextPrecision } from "./chatglm-blocks.ts"
+import {
+  BLOCK_BYTES,
+  integerFormats,
+  isOfLayers,
+  layerBlocks,
+  layerBytes,
+  readingBytes,
+} from "./chatglm-blocks.ts"
 import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
-import type { EncoderBase } from "./encoder-base.ts"
-import type { NetworkOptions } from "./network.ts"
+import type { EncoderBase, TextFeeds } from "./encoder-base.ts"
+import type { NetworkOptions, Pass } from "./network.ts"
 import { network } from "./network.ts"
+import type { QuantizeProgress } from "./quantized-weights.ts"
+import { quantizedWeights } from "./quantized-weights.ts"
+import type { Stage } from "./stages.ts"
+import { stagedNetwork } from "./stages.ts"
 
 /** ChatGLM3 as Kolors reads it, and the tokenizer before it. */
 export interface ChatGlmEncoder extends EncoderBase {
   readonly kind: "chatglm"
   readonly tokenizer: ChatGlmTokenizer
+  /** What its matrices are kept in. */
+  readonly kept: TextPrecision
+  /** About how much memory reading a text takes with its matrices kept so. */
+  readingBytes(kept: TextPrecision): number
 }
 
 /** What it is read from. */
@@ -23,26 +43,78 @@ export interface ChatGlmParts {
   readonly tokenizer: ChatGlmTokenizer
 }
 
+/** How ChatGLM is read and run. */
+export interface ChatGlmOptions {
+  /** What its matrices are kept in; default: float32, or float16 where the model runs in half precision. */
+  readonly textEncoder?: TextPrecision
+  /** Stops the rounding to integers. */
+  readonly signal?: AbortSignal
+  /** Follows the rounding to integers, which is done once for each checkpoint. */
+  readonly onQuantize?: (progress: QuantizeProgress) => void
+  /** Layers that are loaded together take no more than this, or are one. */
+  readonly blockBytes?: number
+}
+
 /**
  * The encoder of diffusers' `KolorsPipeline`: its state is that before the last layer, and its pooled text that after
- * the last layer where the text ends, neither normalised. Nothing is loaded yet.
+ * the last layer where the text ends, neither normalised. Layers that take more than `blockBytes` together run in blocks,
+ * of which one is in memory at a time. Nothing is loaded yet; matrices are rounded where integers are asked for the first
+ * time. Throws as `quantizedWeights` does.
  */
-export function chatGlmEncoder(
+export async function chatGlmEncoder(
   { files, tokenizer }: Pick<ChatGlmParts, "files" | "tokenizer">,
   running: NetworkOptions,
-): ChatGlmEncoder {
+  { textEncoder, signal, onQuantize, blockBytes = BLOCK_BYTES }: ChatGlmOptions = {},
+): Promise<ChatGlmEncoder> {
   const config = chatGlmConfig(files.config, configPath(files))
   const parameters = chatGlmParameters(config)
   const weights = componentWeights(files, parameters)
-  const describe = ({ ids, attentionMask, positionIds }: Readonly<Record<string, Value>>) => {
+  const describe = (inputs: Readonly<Record<string, Value>>, block: LayerBlock) => {
+    const [first, end] = block
+    const { ids, attentionMask, positionIds } = inputs
     const w = weights()
-    const [last, state] = chatGlm({ ids, attentionMask, positionIds }, w, config).toReversed()
-    checkAllRead(w)
-    return { "state.0": state, pooled: lastPosition(last) }
+    const before = first === 0 ? chatGlmEmbeddings(ids, w) : inputs[stateName(first)]
+    const around = chatGlmSurroundings({ attentionMask, positionIds }, config)
+    const states = [before, ...chatGlmLayers(before, around, block, w, config)]
+    checkAllRead(w, { unused: (name) => !isOfLayers(name, block) })
+    const last = states[states.length - 1]
+    if (end < config.numLayers) return { [stateName(end)]: last }
+    return { "state.0": states[states.length - 2], pooled: lastPosition(last) }
   }
+
+  const precision = textEncoder === "float32" ? "fp32" : running.precision
+  const format = textEncoder === "int8" || textEncoder === "int4" ? integerFormats[textEncoder] : undefined
+  /** A pass that runs products over integers, and makes these where they are not there yet. */
+  const quantize = async (format: BlockFormat): Promise<Pass> => {
+    const token = ["ids", "attentionMask", "positionIds"].map((name) => [name, input(name, "int64", [1, 1])])
+    const whole = describe(Object.fromEntries(token), [0, config.numLayers])
+    const names = quantizableWeights(whole, format)
+    const made = await quantizedWeights(files, names, { ...format, signal, onProgress: onQuantize })
+    return (outputs) => quantizeProducts(outputs, made(), format)
+  }
+  const overIntegers = format && (await quantize(format))
+
+  const kept = textEncoder ?? "float32"
+  const bytes = layerBytes(parameters)
+  const blocks = layerBlocks(config.numLayers, bytes[kept], blockBytes)
+  const sparing = blocks.length > 1 || running.lowMemory === true
+  // Products over integers need their weights rearranged.
+  const lowMemory = sparing && overIntegers === undefined
+  const blockRunning: NetworkOptions = { ...running, precision, lowMemory, keepLoaded: !sparing }
+  const stages = blocks.map((block, i): Stage => {
+    const takes = ({ ids, attentionMask, positionIds }: TextFeeds) => {
+      const state = { dtype: "float32", shape: [...ids.shape, config.hiddenSize] } as const
+      return { ...(i === 0 ? { ids } : { [stateName(block[0])]: state }), attentionMask, positionIds }
+    }
+    // In two lanes, since to rearrange a block's weights takes one core as long as two take to run it.
+    const layers = network((inputs) => describe(inputs, block), { ...blockRunning, lane: i % 2 })
+    return { takes, network: overIntegers ? layers.rewritten(overIntegers) : layers }
+  })
   return {
     kind: "chatglm",
     tokenizer,
+    kept,
+    readingBytes: (as) => readingBytes(config.numLayers, bytes[as], blockBytes),
     parameters,
     hiddenSize: config.hiddenSize,
     pooledSize: config.hiddenSize,
@@ -50,7 +122,7 @@ export function chatGlmEncoder(
     mostTokens: config.seqLength,
     // The reference leaves out none.
     mostSkip: 0,
-    network: network(describe, running),
+    network: stages.length === 1 ? stages[0].network : stagedNetwork(stages),
     rows(sections) {
       const text = sections
         .flat()
@@ -67,4 +139,9 @@ export function chatGlmEncoder(
     },
     dropped: (text) => tokenizer.tokenize(text).dropped,
   }
+}
+
+/** What blocks call the state after so many layers. */
+function stateName(layers: number): string {
+  return `layers.${layers}`
 }

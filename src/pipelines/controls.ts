@@ -1,14 +1,16 @@
+import { cannyEdges } from "../ground/canny.ts"
 import { UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
+import { resizeImage } from "../ground/resize.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { unitTensor } from "./image.ts"
+import { opaque, unitTensor } from "./image.ts"
 import type { Model } from "./model.ts"
 
 /** What one ControlNet of a model is to follow, and how. */
 export interface Control {
   /** What it was trained to read, such as edges; one of another size is resized, transparent parts become white. */
   readonly image: Pixels
-  /** How much of it; default 1. */
+  /** How much of it; default 1, for Kolors 0.8. */
   readonly scale?: number
   /** From which share of the steps on, 0 (the default) to 1. */
   readonly start?: number
@@ -24,14 +26,14 @@ export interface WalkControl extends Required<Omit<Control, "image">> {
 
 /** Controls with their defaults, checked: one for each ControlNet of the model. Throws a UsageError where they are not. */
 export function resolveControls(
-  { controlNets, name }: Pick<Model, "controlNets" | "name">,
+  { controlNets, name, usage }: Pick<Model, "controlNets" | "name" | "usage">,
   controls: readonly Control[],
 ): readonly Required<Control>[] {
   if (controls.length !== controlNets.length)
     throw new UsageError(
       `Each ControlNet of ${name} needs a control, in order; they number ${controlNets.length} and ${controls.length}.`,
     )
-  return controls.map(({ image, scale = 1, start = 0, end = 1 }) => {
+  return controls.map(({ image, scale = usage.controlScale, start = 0, end = 1 }) => {
     if (!Number.isFinite(scale))
       throw new UsageError(`The scale of a control is ${scale}; give a number, such as 0.8.`)
     if (!(start >= 0 && start < end && end <= 1))
@@ -40,6 +42,17 @@ export function resolveControls(
       )
     return { image, scale, start, end }
   })
+}
+
+/**
+ * A picture's edges for a result of such a size. They are looked for at that size: in a large photograph they would be too
+ * thin to be seen by then.
+ */
+export function edgesFor(
+  picture: Pixels,
+  { width, height }: { readonly width: number; readonly height: number },
+): Pixels {
+  return cannyEdges(resizeImage(opaque(picture), width, height))
 }
 
 /** A control for a walk that draws pictures of such a size. */

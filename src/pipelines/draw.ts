@@ -16,6 +16,7 @@ import { image } from "./image.ts"
 import type { IpImages } from "./ip-images.ts"
 import { encodeIpImages, resolveIpImages } from "./ip-images.ts"
 import { loraWarnings } from "./lora.ts"
+import { checkMemory } from "./memory-check.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import { chunkCount, encodeNegative, encodePrompt, openTextEncoders, promptWarnings } from "./prompts.ts"
@@ -77,7 +78,7 @@ export type Beginning = Pick<DenoiseOptions, "latents" | "firstStep" | "extraCha
 
 /**
  * Texts into pictures by one walk of the denoiser from where `begin` says: what all verbs that draw have in common.
- * Throws a UsageError for options that cannot be, a LimnError where the model fails, and the signal's reason.
+ * Throws a UsageError for options that cannot be, a LimnError where memory does not suffice or the model fails, and the signal's reason.
  */
 export async function draw(
   model: Model,
@@ -90,6 +91,7 @@ export async function draw(
   const controls = resolveControls(model, options.controls ?? [])
   const settings = resolveSettings(model, { ...options, controls, ipImages }, scheduler.config)
   scheduler.setTimesteps(settings.steps)
+  checkMemory(model)
   signal?.throwIfAborted()
   const timings = { load: 0, encode: 0, denoise: 0, decode: 0 }
   const { guidanceScale, guidanceRescale, eta, clipSkip, promptSyntax } = settings
@@ -168,17 +170,28 @@ export async function draw(
       ...withheldWarnings(withheld),
       ...promptWarnings(model, texts, promptSyntax),
       ...loraWarnings(model, texts),
+      ...otherNoiseWarnings(model, settings),
     ],
   }
 }
 
 /** The scheduler that options ask for, or the model's own. Throws a UsageError for a name that is none. */
 export function schedulerFor(
-  model: Pick<Model, "schedulerConfig">,
+  { schedulerConfig, usage }: Pick<Model, "schedulerConfig" | "usage">,
   { scheduler }: Pick<PictureOptions, "scheduler">,
 ): Scheduler {
-  const named = typeof scheduler === "string" ? scheduler : undefined
-  return schedulerFromConfig(typeof scheduler === "object" ? scheduler : model.schedulerConfig, named)
+  if (typeof scheduler === "object") return schedulerFromConfig(scheduler)
+  return schedulerFromConfig(schedulerConfig, scheduler, { alsoWalks: Object.keys(usage.steps) })
+}
+
+/** A sentence where the scheduler walks noise levels that the model's own, which it was trained with, does not. */
+function otherNoiseWarnings({ usage, schedulerConfig, name }: Model, { scheduler }: Settings): string[] {
+  const chosen = String(scheduler._class_name)
+  const own = schedulerFromConfig(schedulerConfig).config._class_name
+  if (usage.steps[chosen] === undefined || own === chosen) return []
+  return [
+    `${chosen} walks noise levels that ${name} was not trained on, and may draw noise; "DPM++ 2M Karras" is its solver over the model's own.`,
+  ]
 }
 
 /** A row for each picture from one for each prompt; a model that asks for sizes is told those of the picture. */

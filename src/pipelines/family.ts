@@ -4,6 +4,8 @@ import type { ModelDefaults } from "./defaults.ts"
 import { readJsonObject } from "./files.ts"
 import type { PreviewFactors } from "./preview-factors.ts"
 import { stableDiffusionPreview, stableDiffusionXlPreview } from "./preview-factors.ts"
+import type { Usage } from "./usage.ts"
+import { kolorsUsage, usual } from "./usage.ts"
 
 /** What sets one family of models apart, beyond what the configurations of their parts say. */
 export interface Family {
@@ -28,6 +30,7 @@ export interface Family {
   readonly preview: PreviewFactors
   /** diffusers' defaults for its pipeline. */
   readonly defaults: ModelDefaults
+  readonly usage: Usage
 }
 
 const clip = { kind: "clip", name: "text_encoder", tokenizer: "tokenizer" } as const
@@ -41,6 +44,7 @@ export const stableDiffusion: Family = {
   upcastsAutoencoder: false,
   preview: stableDiffusionPreview,
   defaults: { steps: 50, guidanceScale: 7.5 },
+  usage: usual,
 }
 
 /** SDXL (Podell et al. 2023) and SDXL-Turbo. */
@@ -52,6 +56,7 @@ export const stableDiffusionXl: Family = {
   upcastsAutoencoder: true,
   preview: stableDiffusionXlPreview,
   defaults: { steps: 50, guidanceScale: 5 },
+  usage: usual,
 }
 
 /** Kolors (Kolors Team 2024): the denoiser of SDXL, taught with ChatGLM3 in place of CLIP. */
@@ -63,6 +68,7 @@ export const kolors: Family = {
   upcastsAutoencoder: true,
   preview: stableDiffusionXlPreview,
   defaults: { steps: 50, guidanceScale: 5 },
+  usage: kolorsUsage,
 }
 
 const families = [stableDiffusion, stableDiffusionXl, kolors]

@@ -4,6 +4,7 @@ import { draw } from "./draw.ts"
 import { definedSize, encodedPicture, partWay, sizeOver } from "./given-picture.ts"
 import { pixelTensor } from "./image.ts"
 import type { Model } from "./model.ts"
+import { scaled } from "./rows.ts"
 import { latentShape } from "./settings.ts"
 import { checkDrawsFromText } from "./text-to-image.ts"
 
@@ -14,7 +15,7 @@ export interface ImageToImageOptions extends DrawOptions {
    * for, the result has that of the picture, made as small as the model's own where it is larger.
    */
   readonly image: Pixels
-  /** How far to leave it, 0 to 1: the share of the steps that are walked; default 0.8. */
+  /** How far to leave it, 0 to 1: the share of the steps that are walked; default 0.8, for Kolors without ControlNets 0.3. */
   readonly strength?: number
 }
 
@@ -25,10 +26,14 @@ export interface ImageToImageOptions extends DrawOptions {
  */
 export async function imageToImage(model: Model, options: ImageToImageOptions): Promise<DrawResult> {
   checkDrawsFromText(model)
-  const { image, strength = 0.8 } = options
+  const { usage, controlNets } = model
+  const controlled = controlNets.length > 0
+  const { image, strength = controlled ? usage.controlledStrength : usage.strength } = options
   const given = { ...sizeOver(model, image), ...definedSize(options), strength }
   return draw(model, { ...options, ...given }, async (prepared) => {
-    const { settings, random } = prepared
+    const { settings, scheduler, random } = prepared
+    if (controlled && usage.controlledFromNoise && strength === 1)
+      return { latents: scaled(random.randn(latentShape(model, settings)), scheduler.initNoiseSigma) }
     const { firstStep, noised } = partWay(prepared, strength)
     const picture = pixelTensor(image, settings.width, settings.height)
     const original = await encodedPicture(model, picture, settings, random)

@@ -18,20 +18,23 @@ export interface InpaintOptions extends DrawOptions {
   readonly mask: Pixels
   /** Whether grey parts of the mask are drawn in part; by default they count as white or black, whichever is nearer. */
   readonly softMask?: boolean
-  /** How far to leave the picture where the mask is white, 0 to 1; default 1: it is not looked at there. */
+  /** How far to leave the picture where the mask is white, 0 to 1; default 1: it is not looked at there; for Kolors 0.9999. */
   readonly strength?: number
 }
 
 /**
- * Draws a text into the white parts of a mask, as diffusers' `StableDiffusionInpaintPipeline` and its SDXL sister do. A
+ * Draws a text into the white parts of a mask, as diffusers' `StableDiffusionInpaintPipeline`, its SDXL sister
+ * and that of Kolors' repository do. A
  * model made for it (a U-Net of 9 channels) is shown the mask and the rest of the picture at every step; any other is
  * brought back to the rest after every step.
  * Throws a UsageError for options that cannot be, a LimnError where the model fails, and the signal's reason.
  */
 export async function inpaint(model: Model, options: InpaintOptions): Promise<DrawResult> {
-  const { image, mask: drawn, softMask = false, strength = 1 } = options
+  const { inpaintStrength, inpaintGuidance } = model.usage
+  const { image, mask: drawn, softMask = false, strength = inpaintStrength } = options
+  const { guidanceScale = inpaintGuidance } = options
   const seesMask = model.unetConfig.inChannels !== model.vaeConfig.latentChannels
-  const given = { ...sizeOver(model, image), ...definedSize(options), strength }
+  const given = { ...sizeOver(model, image), ...definedSize(options), strength, guidanceScale }
   return draw(model, { ...options, ...given }, async (prepared) => {
     const { settings, scheduler, random } = prepared
     const { width, height } = settings

@@ -1,10 +1,11 @@
-import { absolutePath } from "#platform"
+import { absolutePath, cacheFolder, isWritableFolder, makeFolder } from "#platform"
 import { overIntegers } from "../graph/passes/integers.ts"
 import { fnv1a } from "../ground/hash.ts"
 import { withAdditions } from "./additions.ts"
 import type { CalibrationOptions, Seen } from "./calibration.ts"
 import { calibrate } from "./calibration.ts"
 import type { Component } from "./component.ts"
+import { lastPart } from "./files.ts"
 import { fingerprint } from "./fingerprint.ts"
 import { int8Weights } from "./int8-weights.ts"
 import type { Model, ModelParts } from "./model.ts"
@@ -23,14 +24,15 @@ export async function int8Model(
   options: CalibrationOptions = {},
 ): Promise<Model> {
   const madeFrom = await fingerprint([...unet.tensors, ...vae.tensors], model.decoderPath ?? "")
-  const calibration = await calibrate(model, fileBeside(model, "limn-int8.json"), madeFrom, options)
+  const fileOf = await placeFor(model, madeFrom)
+  const calibration = await calibrate(model, fileOf("limn-int8.json"), madeFrom, options)
   const rounded = async (
     network: Network,
     part: string,
     component: Component,
     { ranges, products }: Seen,
   ) => {
-    const path = fileBeside(model, `limn-int8-${part}.safetensors`)
+    const path = fileOf(`limn-int8-${part}.safetensors`)
     const seen = fnv1a(new TextEncoder().encode(JSON.stringify([...ranges])))
     const weights = await int8Weights(path, component, { ranges, products, madeFrom: `${madeFrom} ${seen}` })
     return network.rewritten((outputs) => overIntegers(outputs, weights(), ranges))
@@ -50,7 +52,12 @@ export async function int8Model(
   return int8
 }
 
-/** A file of a checkpoint's own: in its folder, or named after its file. */
-function fileBeside({ path }: Model, name: string): string {
-  return namesSingleFile(path) ? `${path}.${name}` : absolutePath(path, name)
+/** Where files of a checkpoint's own lie: beside it, or where that cannot be written to in limn's cache. */
+async function placeFor({ path }: Model, madeFrom: string): Promise<(name: string) => string> {
+  const single = namesSingleFile(path)
+  if (await isWritableFolder(single ? absolutePath(path, "..") : path))
+    return (name) => (single ? `${path}.${name}` : absolutePath(path, name))
+  const cache = cacheFolder()
+  await makeFolder(cache)
+  return (name) => absolutePath(cache, `${lastPart(path)}-${madeFrom}-${name}`)
 }

@@ -20,7 +20,10 @@ import type { DescribeUpdates, Network } from "./network.ts"
 
 /** How an IP-Adapter is used, and found. */
 export interface IpAdapterOptions extends HubOptions {
-  /** How much of it; default 1. For some blocks only, an object, as `{ up: { block_0: [0, 1, 0] } }` for the style alone. */
+  /**
+   * How much of it; default 1, for Kolors 0.5, or 0.8 of one that reads faces. For some blocks only, an object, as
+   * `{ up: { block_0: [0, 1, 0] } }` for the style alone.
+   */
   readonly scale?: IpScale
   /**
    * The folder of the image encoder that it was trained with, on this machine or in its repo; default: `image_encoder`
@@ -37,11 +40,12 @@ export interface IpAdapterOptions extends HubOptions {
 /**
  * An IP-Adapter for `model.with` (Ye et al. 2023): the model then draws after pictures too, which are given as `ipImages`.
  * A .safetensors or .bin file, a folder with one, or their place on the Hub: `org/name`, or `org/name/folder/file`.
- * Basic, Plus and Full adapters look at whole pictures; FaceID ones, for Kolors as for others, at a face of each.
+ * Basic, Plus and Full adapters look at whole pictures; FaceID ones, for Kolors as for others, at a face of each. The same
+ * file given twice at once is two adapters, each with pictures and a scale of its own.
  * Throws a UsageError where a scale is no number.
  */
-export function ipAdapter(path: string, { scale = 1, ...options }: IpAdapterOptions = {}): IpAdapter {
-  if (!isFiniteScale(scale))
+export function ipAdapter(path: string, { scale, ...options }: IpAdapterOptions = {}): IpAdapter {
+  if (scale !== undefined && !isFiniteScale(scale))
     throw new UsageError(
       `The scale of ${path} is ${JSON.stringify(scale)}; give a number, such as 0.6, or numbers for blocks.`,
     )
@@ -60,11 +64,14 @@ export async function ipAdapterChanges(model: Model, given: readonly IpAdapter[]
   const attentions = textAttentions(model.unetConfig)
   let ipAdapters = model.ipAdapters
   const updates: DescribeUpdates[] = []
+  const named = new Map<string, number>()
   for (const one of given) {
-    const { scale } = one
     const places = await findIpAdapter(one, one.variant ?? variantFor(model.running))
-    const known = ipAdapters.find(({ path }) => path === places.file)
+    const before = named.get(places.file) ?? 0
+    named.set(places.file, before + 1)
+    const known = ipAdapters.filter(({ path }) => path === places.file).at(before)
     if (known !== undefined) {
+      const { scale = defaultScale(model, known) } = one
       ipAdapters = ipAdapters.map((each) => (each === known ? { ...each, scale } : each))
       continue
     }
@@ -72,15 +79,22 @@ export async function ipAdapterChanges(model: Model, given: readonly IpAdapter[]
     const adapter = await openIpAdapter(model, path)
     const feeds = ipFeeds(ipAdapters.length)
     updates.push((inputs) => ipAdapterUpdates(attentions, adapter, feeds.among(inputs, path), feeds.prefix))
-    const readsFaces = adapter.projection.kind === "face"
+    const { imageEncoder } = places
+    const { faceModels, scale = defaultScale(model, one) } = one
     const readTokens = await readerOf(adapter, places, one, model)
-    ipAdapters = [...ipAdapters, { name: loraName(path), path, scale, attentions, readsFaces, readTokens }]
+    const added = { name: loraName(path), path, imageEncoder, faceModels, scale, attentions, readTokens }
+    ipAdapters = [...ipAdapters, added]
   }
   const fixed = ipAdapters.map(({ scale }, i) => {
     const scales = ipScales(scale, attentions)
     return [ipFeeds(i).scales, float32([scales.length], scales)] as const
   })
   return { ipAdapters, widen: (unet) => unet.with(updates, Object.fromEntries(fixed)) }
+}
+
+/** How much of an adapter a model takes where nobody says: of those that read faces, and have networks for that, other. */
+function defaultScale({ usage }: Model, { faceModels }: Pick<IpAdapter, "faceModels">): number {
+  return faceModels === undefined ? usage.ipScale : usage.faceScale
 }
 
 /** What makes tokens for an adapter. Throws where what it needs for that is not there. */

@@ -35,10 +35,10 @@ export function resolveIpImages(
     throw new UsageError(
       `${name} has ${ipAdapters.length} IP-Adapters, and ipImages are for ${lists.length}; give each one picture, or a list.`,
     )
-  return ipAdapters.map(({ path, readsFaces }, i) =>
+  return ipAdapters.map(({ path, faceModels }, i) =>
     lists[i].map((one) => {
       const seen = "image" in one ? one : { image: one }
-      if (seen.face !== undefined) checkFace(seen.face, path, readsFaces)
+      if (seen.face !== undefined) checkFace(seen.face, path, faceModels !== undefined)
       return seen
     }),
   )

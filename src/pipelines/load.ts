@@ -13,6 +13,7 @@ import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
 import { withAdditions } from "./additions.ts"
 import type { CalibrationOptions } from "./calibration.ts"
+import type { TextPrecision } from "./chatglm-blocks.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
 import { residualsAmong } from "./controls.ts"
 import { holdsModel } from "./family.ts"
@@ -24,6 +25,7 @@ import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
 import { choosePreview } from "./preview-factors.ts"
+import type { QuantizeProgress } from "./quantized-weights.ts"
 import { safetyChecker } from "./safety-checker.ts"
 import type { SingleFileOptions } from "./single-file.ts"
 import { namesSingleFile, openSingleFile } from "./single-file.ts"
@@ -48,6 +50,14 @@ export interface LoadOptions extends Pick<SessionOptions, "threads">, SingleFile
    */
   readonly lowMemory?: boolean
   /**
+   * What the matrices of ChatGLM, Kolors' text encoder, are kept in: "float32", exact, or "int8" or "int4", faster and less
+   * exact. Integers are made of the checkpoint once and kept beside it, or else in limn's cache. Default: float32, or
+   * float16 where the model runs in fp16.
+   */
+  readonly textEncoder?: TextPrecision
+  /** Follows the making of those integers. */
+  readonly onQuantize?: (progress: QuantizeProgress) => void
+  /**
    * TAESD, to decode with in place of the model's own autoencoder: in a small part of the time and memory, and less
    * exact. A file (taesd_decoder.safetensors), or a diffusers folder. Pictures are still encoded with the model's own.
    */
@@ -59,7 +69,7 @@ export interface LoadOptions extends Pick<SessionOptions, "threads">, SingleFile
  * its name, `org/name`, which is fetched where the cache does not have it; or one file (.ckpt, .safetensors) with the
  * names of the original code, which is SDXL-Turbo where its name says "turbo". What lies at the path wins over the Hub.
  * Headers and configurations are read and checked; weights stay in their files until a run needs them.
- * Throws a UsageError where the path is none of these, a LimnError where a file is missing or cannot be fetched, the
+ * Throws a UsageError where the path is none of these or an option is not for this model, a LimnError where a file is missing or cannot be fetched, the
  * model is of another family, or the device does not work, a FormatError where a file is not what it claims to be.
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
@@ -85,7 +95,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     lowMemory,
   }
 
-  const textEncoders = parts.texts.map((text) => textEncoder(text, family, running))
+  const textEncoders = await Promise.all(
+    parts.texts.map((text) => textEncoder(text, family, running, options)),
+  )
   const denoiser = unetConfig(unetFiles.config, configPath(unetFiles))
   const vae = autoencoderConfig(vaeFiles.config, configPath(vaeFiles))
   checkFit(source, textEncoders, denoiser, vae.latentChannels)
@@ -141,7 +153,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     latentPixels,
     size: [height * latentPixels, width * latentPixels],
     defaults,
+    usage: family.usage,
     textEncoders,
+    textPrecision: options.textEncoder,
     mostClipSkip: Math.min(...textEncoders.map(({ mostSkip }) => mostSkip)),
     zeroNegative,
     unet: unetNetwork,

@@ -1,4 +1,4 @@
-import { absolutePath, exists } from "#platform"
+import { absolutePath, exists, list } from "#platform"
 import { UsageError } from "../ground/errors.ts"
 import { float32 } from "../ground/tensor.ts"
 import type { LoraLayers } from "../models/lora.ts"
@@ -9,14 +9,17 @@ import { unetParameters } from "../models/parameters/unet.ts"
 import { lastPart, readJson } from "./files.ts"
 import type { LoadedLora, Lora, Model } from "./model.ts"
 import type { DescribeUpdates, Network } from "./network.ts"
+import { namesSingleFile } from "./single-file.ts"
 import { withTensorFile } from "./tensor-file.ts"
 
 /**
- * A LoRA for `model.with`: a .safetensors file, or PyTorch's, with the names of any trainer. `scale` (default 1) says how
- * much of it; 0 is none, and more than 1 or less than 0 are allowed. Throws a UsageError where it is no number.
+ * A LoRA for `model.with`: a .safetensors file, or PyTorch's, with the names of any trainer; or the folder that diffusers,
+ * PEFT or Kolors' DreamBooth script wrote. `scale` says how much of it (default 1; 0.8 where it changes the U-Net of Kolors);
+ * 0 is none, and more than 1 or less than 0 are allowed. A folder that also has PEFT's adapter of the text encoder takes
+ * that whole, as Kolors' script does. Throws a UsageError where the scale is no number.
  */
-export function lora(path: string, { scale = 1 }: { readonly scale?: number } = {}): Lora {
-  if (!Number.isFinite(scale))
+export function lora(path: string, { scale }: { readonly scale?: number } = {}): Lora {
+  if (scale !== undefined && !Number.isFinite(scale))
     throw new UsageError(`The scale of ${path} is ${scale}; give a number, such as 0.8.`)
   return { kind: "lora", path, scale }
 }
@@ -31,17 +34,18 @@ export interface LoraChanges {
 /** Reads LoRAs for a model, and says what they make of it beside those that it has. */
 export async function loraChanges(model: Model, given: readonly Lora[]): Promise<LoraChanges> {
   const scales = new Map(given.map(({ path, scale }) => [absolutePath(path), scale]))
-  const kept = model.loras.map((one) => ({ ...one, scale: scales.get(one.path) ?? one.scale }))
-  const parts = partsOf(model)
+  const scaleFor = (parts: readonly string[], scale: number | undefined) =>
+    scale ?? (parts.includes("unet") ? model.usage.loraScale : 1)
+  const kept = model.loras.map((one) =>
+    scales.has(one.path) ? { ...one, scale: scaleFor(one.parts, scales.get(one.path)) } : one,
+  )
   const added: Added[] = []
-  for (const [path, scale] of scales) {
+  for (const [path, given] of scales) {
     if (kept.some((one) => one.path === path)) continue
-    if (!(await exists(path))) throw new UsageError(`There is no LoRA at ${path}; give a file.`)
-    const adapterConfig = await adapterConfigOf(path)
-    const { parts: layers, words } = await withTensorFile(path, (file) =>
-      readLora({ ...file, adapterConfig }, parts),
-    )
-    const loaded = { name: loraName(path), parts: [...layers.keys()], words }
+    const { layers, words, wholeParts } = await readFiles(model, path)
+    const parts = [...layers.keys()]
+    const scale = scaleFor(parts, given)
+    const loaded = { name: loraName(path), parts, wholeParts, words }
     added.push({ lora: { kind: "lora", path, scale, ...loaded }, layers })
   }
 
@@ -52,8 +56,10 @@ export async function loraChanges(model: Model, given: readonly Lora[]): Promise
       const prefix = prefixOf(kept.length + i)
       return own ? [(inputs) => loraUpdates(own, inputs[scaleOf(prefix)], prefix, lora.path)] : []
     })
-    const fixed = loras.flatMap(({ parts, scale }, i) =>
-      parts.includes(part) ? [[scaleOf(prefixOf(i)), float32([1], [scale])]] : [],
+    const fixed = loras.flatMap(({ parts, wholeParts, scale }, i) =>
+      parts.includes(part)
+        ? [[scaleOf(prefixOf(i)), float32([1], [wholeParts.includes(part) ? 1 : scale])]]
+        : [],
     )
     return network.with(updates, Object.fromEntries(fixed))
   }
@@ -63,10 +69,48 @@ export async function loraChanges(model: Model, given: readonly Lora[]): Promise
 /** The parts of the text encoders of a model, in order. */
 export const textParts = ["text_encoder", "text_encoder_2"] as const
 
+/** What the files of a LoRA change. */
+type ReadLora = { readonly layers: LoraLayers["parts"] } & Pick<LoadedLora, "words" | "wholeParts">
+
 /** A LoRA that was read, and the layers that it changes. */
-interface Added {
+interface Added extends Pick<ReadLora, "layers"> {
   readonly lora: LoadedLora
-  readonly layers: LoraLayers["parts"]
+}
+
+/** Reads the one file of a LoRA, or those of its folder. */
+async function readFiles(model: Model, path: string): Promise<ReadLora> {
+  if (!(await exists(path))) throw new UsageError(`There is no LoRA at ${path}; give a file or a folder.`)
+  const files = namesSingleFile(path) ? [path] : await filesOf(path)
+  const parts = partsOf(model)
+  const read = []
+  for (const file of files) {
+    const adapterConfig = await adapterConfigOf(file)
+    read.push(await withTensorFile(file, (opened) => readLora({ ...opened, adapterConfig }, parts)))
+  }
+  const [first, second] = read
+  const twice = [...first.parts.keys()].find((part) => second?.parts.has(part))
+  if (twice !== undefined)
+    throw new UsageError(
+      `${first.path} and ${second.path} both change the model's ${twice}; give them one by one.`,
+    )
+  return {
+    layers: new Map(read.flatMap(({ parts }) => [...parts])),
+    words: read.flatMap(({ words }) => words),
+    wholeParts: [...(second?.parts.keys() ?? [])],
+  }
+}
+
+/** The files of a LoRA in a folder: what diffusers calls that of the model, and behind it PEFT's, of the text encoder. */
+async function filesOf(folder: string): Promise<string[]> {
+  const names = await list(folder)
+  const found = ["pytorch_lora_weights", "adapter_model"].flatMap(
+    (stem) => [`${stem}.safetensors`, `${stem}.bin`].find((name) => names.includes(name)) ?? [],
+  )
+  if (found.length === 0)
+    throw new UsageError(
+      `${folder} has no pytorch_lora_weights.safetensors and no adapter_model.safetensors; give the file of a LoRA.`,
+    )
+  return found.map((name) => absolutePath(folder, name))
 }
 
 /** The parts of a model that LoRAs are trained on, the U-Net first. */
@@ -92,9 +136,9 @@ function scaleOf(prefix: string): string {
   return `${prefix}.scale`
 }
 
-/** What web tools call a LoRA: its file's name without the ending. */
+/** What web tools call a LoRA: its file's name without the ending, or its folder's. */
 export function loraName(path: string): string {
-  return lastPart(path).replace(/\.\w+$/, "")
+  return lastPart(path.replace(/[\\/]+$/, "")).replace(/\.\w+$/, "")
 }
 
 /** A sentence for each LoRA whose own words are in one of these texts, where they mean nothing. */

@@ -7,6 +7,7 @@ import type { UNetConfig } from "../models/config/unet.ts"
 import type { TextAttention } from "../models/ip-adapter.ts"
 import type { IpScale } from "../models/ip-scale.ts"
 import type { Device } from "../runtime/session.ts"
+import type { TextPrecision } from "./chatglm-blocks.ts"
 import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
 import type { FaceModelPlaces } from "./face-models.ts"
@@ -16,6 +17,7 @@ import type { Network, NetworkOptions } from "./network.ts"
 import type { PreviewFactors } from "./preview-factors.ts"
 import type { SafetyChecker, SafetyCheckerFiles } from "./safety-checker.ts"
 import type { TextEncoder, TextParts } from "./text-encoder.ts"
+import type { Usage } from "./usage.ts"
 
 /**
  * Numbers that the parts of a model compute in: float32; float16 where that is safe; or integers of eight bits in the
@@ -52,15 +54,18 @@ export interface ModelParts {
 export interface Lora {
   readonly kind: "lora"
   readonly path: string
-  readonly scale: number
+  /** Default: what the model's family says. */
+  readonly scale?: number
 }
 
 /** A LoRA that a model has. */
 export interface LoadedLora extends Lora {
+  readonly scale: number
   /** Its file's name without the ending, as web tools call it. */
   readonly name: string
-  /** The parts of the model that it changes. */
+  /** The parts of the model that it changes, and those of them that it changes wholly whatever its scale. */
   readonly parts: readonly string[]
+  readonly wholeParts: readonly string[]
   /** Words that were taught with it, as a textual inversion, which limn does not read yet. */
   readonly words: readonly string[]
 }
@@ -87,7 +92,8 @@ export interface LoadedControlNet {
 export interface IpAdapter extends HubOptions {
   readonly kind: "ip-adapter"
   readonly path: string
-  readonly scale: IpScale
+  /** Default: what the model's family says. */
+  readonly scale?: IpScale
   /** The folder of its image encoder, where that is not known from its own place. */
   readonly imageEncoder?: string
   /** Where insightface's networks are, for an adapter that reads faces. */
@@ -105,13 +111,14 @@ export interface SeenImage {
 export interface LoadedIpAdapter {
   /** Its file's name without the ending. */
   readonly name: string
-  /** Its file, absolute. */
+  /** Its file, and the folder of its image encoder where it has one, absolute. */
   readonly path: string
+  readonly imageEncoder: string | undefined
   readonly scale: IpScale
   /** The attentions that it widens, in its order. */
   readonly attentions: readonly TextAttention[]
-  /** Whether it reads the faces in pictures, not all of them. */
-  readonly readsFaces: boolean
+  /** Where insightface's networks are, where it reads the faces in pictures; else undefined. */
+  readonly faceModels: FaceModelPlaces | undefined
   /** Images as the tokens that the U-Net attends to, each [1, T, D]; undefined is no image, for guidance. */
   readTokens(images: readonly (SeenImage | undefined)[]): Promise<readonly Tensor<"float32">[]>
 }
@@ -137,8 +144,12 @@ export interface Model {
   readonly size: readonly [height: number, width: number]
   /** What to do where options do not say. */
   readonly defaults: ModelDefaults
+  /** The same for single verbs and for what is added to it. */
+  readonly usage: Usage
   /** One, or two whose states the denoiser reads side by side (SDXL). */
   readonly textEncoders: readonly TextEncoder[]
+  /** What the matrices of ChatGLM are kept in, where that was asked. */
+  readonly textPrecision: TextPrecision | undefined
   /** How many of the text encoders' last layers can be left out. */
   readonly mostClipSkip: number
   /** Whether no negative prompt at all is zeros, in place of the encoded empty text. */

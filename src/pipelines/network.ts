@@ -25,6 +25,8 @@ export interface Network {
    * what was fixed under those names. Without updates the two share their graphs.
    */
   with(updates: readonly DescribeUpdates[], fixed: Inputs<Tensor>): Network
+  /** Whether a graph is loaded, so that its memory is taken already. */
+  isLoaded(): boolean
   /** The same network with its outputs described anew by a pass, after all updates of its weights. */
   rewritten(pass: Pass): Network
   /** Gives all memory back, that of graphs in use as soon as they are released, of shared ones with their last network. */
@@ -48,16 +50,17 @@ export interface OpenNetwork {
 /** How a network's graphs are described and loaded. */
 export interface NetworkOptions extends SessionOptions {
   readonly precision: "fp32" | "fp16"
+  /** Whether graphs out of use may stay loaded (default: yes, but in low memory). */
+  readonly keepLoaded?: boolean
 }
 
-/**
- * Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this; in low memory
- * none do.
- */
+/** Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this. */
 const KEPT_BYTES = 2 ** 30
 
 interface Entry {
   readonly session: Promise<Session>
+  /** Names of its inputs. */
+  readonly reads: ReadonlySet<string>
   /** Of its weights. */
   readonly bytes: number
   users: number
@@ -93,8 +96,10 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
   }
   const open = async (inputs: Inputs<ValueType>): Promise<OpenNetwork> => {
     checkOpen()
-    const { run, release } = await shared.open({ ...inputs, ...fixed })
-    return { run: (given, outputs) => run({ ...given, ...fixed }, outputs), release }
+    const { run, release, reads } = await shared.open({ ...inputs, ...fixed })
+    // A stage of a model may have no layer that an update changes.
+    const read = Object.fromEntries(Object.entries(fixed).filter(([name]) => reads.has(name)))
+    return { run: (given, outputs) => run({ ...given, ...read }, outputs), release }
   }
   return {
     open,
@@ -106,6 +111,7 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
         opened.release()
       }
     },
+    isLoaded: shared.isLoaded,
     with(updates, more) {
       checkOpen()
       return member(updates.length === 0 ? shared : shared.with({ updates }), { ...fixed, ...more })
@@ -123,7 +129,8 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
 }
 
 /** The loaded graphs of one description. */
-interface Graphs extends Pick<Network, "open"> {
+interface Graphs extends Pick<Network, "isLoaded"> {
+  open(inputs: Inputs<ValueType>): Promise<OpenNetwork & Pick<Entry, "reads">>
   /** Counts a network that uses them, until it leaves; with the last one they are closed. */
   join(): () => Promise<void>
   /** Graphs of the same description with more changes. */
@@ -138,8 +145,9 @@ interface Changes {
 
 function graphs(
   { describe, updates, passes }: Changes & { readonly describe: Describe },
-  { precision, ...options }: NetworkOptions,
+  { precision, keepLoaded, ...options }: NetworkOptions,
 ): Graphs {
+  const keeps = keepLoaded ?? !options.lowMemory
   /** The least recently used first. */
   const entries = new Map<string, Entry>()
   let networks = 0
@@ -155,11 +163,12 @@ function graphs(
     const model = toOnnx(build(precision === "fp16" ? toHalfPrecision(outputs) : outputs))
     const widest = precision === "fp16" ? 2 : 4
     const bytes = model.initializers.reduce(
-      (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" ? 1 : widest),
+      (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" || dtype === "uint8" ? 1 : widest),
       0,
     )
     makeRoom(bytes)
-    return { session: openSession(model, options), bytes, users: 0 }
+    const reads = new Set(model.inputs.map(({ name }) => name))
+    return { session: openSession(model, options), reads, bytes, users: 0 }
   }
 
   const makeRoom = (wanted: number) => {
@@ -174,7 +183,7 @@ function graphs(
     }
   }
 
-  const open = async (types: Inputs<ValueType>): Promise<OpenNetwork> => {
+  const open: Graphs["open"] = async (types) => {
     const key = Object.entries(types)
       .map(([name, type]) => `${name} ${formatType(type)}`)
       .join()
@@ -187,13 +196,13 @@ function graphs(
       if (released) return
       released = true
       entry.users--
-      if (entry.users > 0 || (!closed && !options.lowMemory)) return
+      if (entry.users > 0 || (!closed && keeps)) return
       if (entries.get(key) === entry) entries.delete(key)
       unload(entry)
     }
     try {
       const session = await entry.session
-      return { run: session.run, release }
+      return { run: session.run, release, reads: entry.reads }
     } catch (error) {
       if (entries.get(key) === entry) entries.delete(key)
       throw error
@@ -202,6 +211,7 @@ function graphs(
 
   return {
     open,
+    isLoaded: () => entries.size > 0,
     join() {
       networks++
       return async () => {
@@ -216,7 +226,7 @@ function graphs(
     with: ({ updates: more = [], passes: further = [] }) =>
       graphs(
         { describe, updates: [...updates, ...more], passes: [...passes, ...further] },
-        { precision, ...options },
+        { precision, keepLoaded, ...options },
       ),
   }
 }

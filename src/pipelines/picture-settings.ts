@@ -1,6 +1,7 @@
 import { FormatError } from "../ground/errors.ts"
 import { numberWhereExact, parseSeed } from "../ground/random/seed.ts"
 import { schedulerNames } from "../schedulers/scheduler.ts"
+import { textPrecisions } from "./chatglm-blocks.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
 
 /** How a picture was made, as far as its file tells. */
@@ -9,6 +10,8 @@ export interface PictureSettings {
   readonly model?: string
   /** Name of the file or folder of the decoder that stood for the model's own. */
   readonly decoder?: string
+  /** What the matrices of Kolors' text encoder were kept in, where that was asked. */
+  readonly textEncoder?: Settings["textEncoder"]
   readonly options: PictureOptions & Pick<Settings, "strength">
   /** The words that the model had learnt by textual inversion. */
   readonly embeddings: readonly string[]
@@ -53,6 +56,7 @@ function fromLimn(json: string, name: string): PictureSettings {
   const {
     model,
     decoder,
+    textEncoder,
     device: _,
     precision,
     picture = 0,
@@ -70,6 +74,7 @@ function fromLimn(json: string, name: string): PictureSettings {
   }
   if (!Array.isArray(embeddings) || ![controls, ipAdapters].every((one) => Array.isArray(one ?? [])))
     throw broken(name, "limn")
+  if (textEncoder !== undefined && !textPrecisions.includes(textEncoder)) throw broken(name, "limn")
   const beside = {
     embeddings,
     ...(precision === "int8" && { precision: "int8" as const }),
@@ -77,7 +82,15 @@ function fromLimn(json: string, name: string): PictureSettings {
     ...(controls && { controls }),
     ...(ipAdapters && { ipAdapters }),
   }
-  return { model, decoder, options: { ...options, ...seeds }, ...beside, picture, warnings: [] }
+  return {
+    model,
+    decoder,
+    ...(textEncoder && { textEncoder }),
+    options: { ...options, ...seeds },
+    ...beside,
+    picture,
+    warnings: [],
+  }
 }
 
 /**

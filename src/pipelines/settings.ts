@@ -3,6 +3,7 @@ import { parseSeed } from "../ground/random/seed.ts"
 import type { IpScale } from "../models/ip-scale.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { TileOptions } from "./autoencoder.ts"
+import type { TextPrecision } from "./chatglm-blocks.ts"
 import { lastPart } from "./files.ts"
 import type { Model, SeenImage } from "./model.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
@@ -19,7 +20,7 @@ export interface PictureOptions extends TileOptions {
   readonly width?: number
   /** In pixels, a multiple of 8; default: what the model was trained on. */
   readonly height?: number
-  /** Steps from noise to picture; default: what the model recommends, else 50, and 1 for Turbo. */
+  /** Steps from noise to picture; default: what the model recommends, else 50, 1 for Turbo, 25 for Kolors with EDM's DPM-Solver. */
   readonly steps?: number
   /**
    * How strongly to follow the prompt; 1 or less for not at all guided, in half the time. Default: what the model
@@ -122,6 +123,8 @@ export interface Settings {
   readonly tiled?: boolean
   /** Name of the file or folder of the decoder that stood for the model's own, where there was one. */
   readonly decoder?: string
+  /** What the matrices of Kolors' text encoder were kept in, where that was asked. */
+  readonly textEncoder?: TextPrecision
   readonly device: string
   readonly precision: string
 }
@@ -150,7 +153,7 @@ export function resolveSettings(
     negativePrompt: negatives(options.negativePrompt ?? "", prompt.length),
     width: options.width ?? width,
     height: options.height ?? height,
-    steps: options.steps ?? model.defaults.steps,
+    steps: options.steps ?? model.usage.steps[String(scheduler._class_name)] ?? model.defaults.steps,
     guidanceScale: options.guidanceScale ?? model.defaults.guidanceScale,
     guidanceRescale: options.guidanceRescale ?? 0,
     seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
@@ -170,14 +173,15 @@ export function resolveSettings(
     ...(options.controls.length > 0 && { controls: namedControls(model, options.controls) }),
     ...(options.guessMode !== undefined && { guessMode: options.guessMode }),
     ...(model.ipAdapters.length > 0 && {
-      ipAdapters: model.ipAdapters.map(({ name, scale, readsFaces }, i) => ({
+      ipAdapters: model.ipAdapters.map(({ name, scale, faceModels }, i) => ({
         name,
         scale,
-        ...(readsFaces && { faces: options.ipImages[i].map(({ face = 0 }) => face) }),
+        ...(faceModels && { faces: options.ipImages[i].map(({ face = 0 }) => face) }),
       })),
     }),
     ...(options.tiled !== undefined && { tiled: options.tiled }),
     ...(model.decoderPath !== undefined && { decoder: lastPart(model.decoderPath) }),
+    ...(model.textPrecision !== undefined && { textEncoder: model.textPrecision }),
     device: model.device,
     precision: model.precision,
   }

@@ -1,4 +1,6 @@
-import type { ChatGlmEncoder, ChatGlmParts } from "./chatglm-encoder.ts"
+import { UsageError } from "../ground/errors.ts"
+import { textPrecisions } from "./chatglm-blocks.ts"
+import type { ChatGlmEncoder, ChatGlmOptions, ChatGlmParts } from "./chatglm-encoder.ts"
 import { chatGlmEncoder } from "./chatglm-encoder.ts"
 import type { ClipEncoder, ClipParts } from "./clip-encoder.ts"
 import { clipEncoder } from "./clip-encoder.ts"
@@ -13,10 +15,26 @@ export type TextParts = ClipParts | ChatGlmParts
 
 /**
  * An encoder whose states are read as the family does. Nothing is loaded yet.
- * Throws a FormatError where its configuration or its tensors are wrong.
+ * Throws a UsageError where it is asked for in numbers that it cannot be kept in, a FormatError where its configuration or its tensors are
+ * wrong, and as `quantizedWeights` does.
  */
-export function textEncoder(parts: TextParts, family: Family, running: NetworkOptions): TextEncoder {
-  return parts.kind === "clip" ? clipEncoder(parts, family, running) : chatGlmEncoder(parts, running)
+export async function textEncoder(
+  parts: TextParts,
+  family: Family,
+  running: NetworkOptions,
+  options: ChatGlmOptions,
+): Promise<TextEncoder> {
+  const wanted = options.textEncoder
+  if (wanted !== undefined && !textPrecisions.includes(wanted))
+    throw new UsageError(
+      `textEncoder is ${JSON.stringify(wanted)}; choose one of ${textPrecisions.join(", ")}.`,
+    )
+  if (parts.kind === "chatglm") return chatGlmEncoder(parts, running, options)
+  if (wanted !== undefined)
+    throw new UsageError(
+      `textEncoder is for models that read texts with ChatGLM, such as Kolors, and ${family.title} reads them with CLIP; leave it away.`,
+    )
+  return clipEncoder(parts, family, running)
 }
 
 /** Words that a model's encoders have learnt beside their vocabulary, in order. */

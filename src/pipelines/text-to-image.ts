@@ -40,7 +40,7 @@ export function checkDrawsFromText(model: Model): void {
   const { latentChannels } = model.vaeConfig
   if (inChannels !== latentChannels)
     throw new UsageError(
-      `The unet of ${model.path} takes ${inChannels} channels, ${latentChannels} of them latents: it fills in pictures, so use inpaint.`,
+      `The unet of ${model.path} takes ${inChannels} channels, ${latentChannels} of them latents: it draws into pictures, so give it one and a mask (inpaint, or --image and --mask).`,
     )
 }
 

@@ -6,6 +6,7 @@ import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32, toHalf } from "../../src/ground/tensor.ts"
 import type { ParameterSpec } from "../../src/models/parameters/module.ts"
 import * as published from "../unit/published-configs.ts"
+import { tinyKolors, writeKolors } from "../unit/tiny-kolors.ts"
 import type { ModelFamily } from "../unit/tiny-stable-diffusion.ts"
 import {
   specsOf,
@@ -43,6 +44,16 @@ export const fullTurbo: ModelFamily = {
 /** The same as narrow as can be, to see that the tests work. */
 export const tinyTurbo: ModelFamily = { ...tinyStableDiffusionXl, scheduler: turboScheduler }
 
+/** Kolors: 8,640,354,283 parameters, 17.3 GB. */
+export const fullKolors: ModelFamily = {
+  ...tinyKolors,
+  configs: {
+    unet: published.kolorsUnet,
+    vae: published.sdxlAutoencoder,
+    text_encoder: published.chatglm3,
+  },
+}
+
 /** How many numbers a family's model is. */
 export function parameterCount({ configs }: ModelFamily): number {
   const specs = Object.entries(configs).flatMap(([part, config]) => specsOf(part, config))
@@ -59,7 +70,8 @@ export function writeFullModel(folder: string, family: ModelFamily): void {
     const tensors = specsOf(part, config).map((spec) => [spec.name, draw(spec)] as const)
     return [part, new Map<string, Tensor>(tensors)] as const
   })
-  writeFolder(folder, { family, parts: Object.fromEntries(parts) })
+  const write = Object.keys(family.tokenizers).length > 0 ? writeFolder : writeKolors
+  write(folder, { family, parts: Object.fromEntries(parts) })
 }
 
 /** As many numbers are drawn; a prime, so that what repeats falls in with no row of a tensor. */

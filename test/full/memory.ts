@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs"
+import { loadavg } from "node:os"
 
 /** What this process held in memory, in gigabytes. */
 export interface Memory {
@@ -30,4 +31,26 @@ export function watchMemory({ everyMs = 50 } = {}): { stop(): Memory } {
       return most
     },
   }
+}
+
+/** What work took, in seconds and gigabytes. */
+export interface Cost extends Memory {
+  readonly seconds: number
+  /** Of the processor, all threads together: what others do on the machine matters less to it. */
+  readonly processor: number
+}
+
+/** Does work, and prints and gives what it took. */
+export async function measured<T>(what: string, work: () => Promise<T>): Promise<readonly [T, Cost]> {
+  const memory = watchMemory()
+  const [start, used] = [performance.now(), process.cpuUsage()]
+  const result = await work()
+  const seconds = (performance.now() - start) / 1000
+  const { user, system } = process.cpuUsage(used)
+  const cost = { ...memory.stop(), seconds, processor: (user + system) / 1e6 }
+  console.log(
+    `${what}: ${seconds.toFixed(1)} s, ${cost.processor.toFixed(1)} s of processors; at most ${cost.anonymous.toFixed(2)} GB ` +
+      `beside files, ${cost.files.toFixed(2)} GB of files; load ${loadavg()[0].toFixed(1)}`,
+  )
+  return [result, cost]
 }

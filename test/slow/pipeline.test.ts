@@ -2,14 +2,9 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { type Pixels, pixels } from "../../src/ground/image.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { int64 } from "../../src/ground/tensor.ts"
 import { controlNet } from "../../src/pipelines/controlnet.ts"
-import type { DenoiseStep } from "../../src/pipelines/denoise.ts"
-import type { DrawOptions } from "../../src/pipelines/draw.ts"
-import { imageToImage } from "../../src/pipelines/image-to-image.ts"
-import { inpaint } from "../../src/pipelines/inpaint.ts"
 import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { encodeNegative, encodePrompt } from "../../src/pipelines/prompts.ts"
@@ -17,32 +12,8 @@ import type { TextToImageOptions } from "../../src/pipelines/text-to-image.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { firstKolors } from "../unit/first-kolors.ts"
 import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../unit/golden.ts"
-
-interface Case {
-  name: string
-  /** Text to image where nothing else is said. */
-  verb?: "text-to-image" | "image-to-image" | "inpaint"
-  model?: string
-  strength?: number
-  prompt: string
-  /** null where the reference was given none. */
-  negativePrompt: string | null
-  seed: number | number[]
-  variationOf?: number
-  variationStrength?: number
-  height: number
-  width: number
-  steps: number
-  guidanceScale: number
-  eta?: number
-  clipSkip?: number
-  imagesPerPrompt: number
-  /** Folders of the ControlNets that the model has. */
-  controlNets?: string[]
-  controls?: { scale: number; start: number; end: number }[]
-  guessMode?: boolean
-  scheduler: { class: string; config: Record<string, unknown> }
-}
+import type { Case } from "./same-pictures.ts"
+import { expectSamePictures } from "./same-pictures.ts"
 
 let model: Model
 const loaded = (folder: string) => {
@@ -50,20 +21,6 @@ const loaded = (folder: string) => {
     model = await load(folder, { device: "cpu", threads: 1 })
   })
   afterAll(() => model.close())
-}
-
-/** A picture of a golden file. */
-function pictureOf({ shape, data }: Tensor): Pixels {
-  const [height, width] = shape
-  return pixels(width, height, 3, data as Uint8Array)
-}
-
-/** Draws as the case says: over the golden's picture, into it, or from the text alone. */
-function drawCase(options: DrawOptions, { verb, strength }: Case, golden: Record<string, Tensor>) {
-  if (verb === undefined || verb === "text-to-image") return textToImage(model, options)
-  const given = { ...options, strength, image: pictureOf(golden.image) }
-  if (verb === "image-to-image") return imageToImage(model, given)
-  return inpaint(model, { ...given, mask: pictureOf(golden.mask) })
 }
 
 /** The tokenizer's rows for the negative prompt and for the prompt, by the names of the reference. */
@@ -82,42 +39,6 @@ function expectSameRows({ negativePrompt, prompt }: Case, golden: Record<string,
   expect(tensorOf(masked.map(({ positionIds }) => positionIds))).toEqual(golden.position_ids)
 }
 
-/** Latents after every step within 1e-3 of the largest, and 99.9% of 8-bit values within 1. */
-async function expectSamePictures(given: Case, golden: Record<string, Tensor>): Promise<void> {
-  const {
-    scheduler,
-    negativePrompt,
-    controls,
-    name: _,
-    verb: __,
-    model: ___,
-    strength: ____,
-    ...options
-  } = given
-  const drifts: number[] = []
-  const asked = {
-    ...options,
-    negativePrompt: negativePrompt ?? undefined,
-    controls: controls?.map((one, i) => ({ ...one, image: pictureOf(golden[`control.${i}`]) })),
-    scheduler: { ...scheduler.config, _class_name: scheduler.class },
-    onStep: ({ step, latents }: DenoiseStep) => {
-      drifts.push(relativeDifference(latents, golden[`latents.${step - 1}`]))
-    },
-  }
-  const { images } = await drawCase(asked, given, golden)
-  expect(drifts).toHaveLength(Object.keys(golden).filter((key) => /^latents\.\d+$/.test(key)).length)
-  expect(Math.max(...drifts)).toBeLessThan(1e-3)
-
-  const [count, height, width] = golden.images.shape
-  expect(images).toHaveLength(count)
-  const bytes = images.flatMap(({ pixels }) => {
-    expect(pixels).toMatchObject({ width, height, channels: 3 })
-    return Array.from(pixels.data)
-  })
-  const near = bytes.filter((value, i) => Math.abs(value - Number(golden.images.data[i])) <= 1)
-  expect(near.length / bytes.length).toBeGreaterThanOrEqual(0.999)
-}
-
 describe("textToImage against diffusers' StableDiffusionPipeline", () => {
   loaded(join(goldenFolder, "pipeline/model"))
   test.each(goldenJson<Case[]>("pipeline/cases.json"))("$name", async (given) => {
@@ -125,14 +46,14 @@ describe("textToImage against diffusers' StableDiffusionPipeline", () => {
     expectSameRows(given, golden)
     const { encoderHiddenStates } = await encodePrompt(model, given.prompt)
     expect(relativeDifference(encoderHiddenStates, golden.prompt_embeds)).toBeLessThan(1e-5)
-    await expectSamePictures(given, golden)
+    await expectSamePictures(model, given, golden)
   })
 })
 
 describe("variations of a seed against diffusers' pipeline from the same noise", () => {
   loaded(join(goldenFolder, "pipeline/model"))
   test.each(goldenJson<Case[]>("variations/cases.json"))("$name", async (given) => {
-    await expectSamePictures(given, goldenTensors(`variations/${given.name}.safetensors`))
+    await expectSamePictures(model, given, goldenTensors(`variations/${given.name}.safetensors`))
   })
 })
 
@@ -151,7 +72,7 @@ describe("textToImage against diffusers' StableDiffusionXLPipeline", () => {
         if (given.negativePrompt === null) expect(one).toEqual(expected[i])
         else expect(relativeDifference(one, expected[i])).toBeLessThan(1e-5)
     }
-    await expectSamePictures(given, golden)
+    await expectSamePictures(model, given, golden)
   })
 })
 
@@ -177,7 +98,7 @@ describe.each(["as diffusers has it", "as it was first published"])(
           )
         }
       }
-      await expectSamePictures(given, golden)
+      await expectSamePictures(model, given, golden)
     })
   },
 )
@@ -232,7 +153,7 @@ describe.each(["pipeline", "pipeline-xl", "nine"])("a given picture against diff
   loaded(name === "nine" ? nine : join(goldenFolder, name, "model"))
   const cases = goldenJson<Case[]>("given-pictures/cases.json")
   test.each(cases.filter((one) => one.model === name))("$name", async (given) => {
-    await expectSamePictures(given, goldenTensors(`given-pictures/${given.name}.safetensors`))
+    await expectSamePictures(model, given, goldenTensors(`given-pictures/${given.name}.safetensors`))
   })
 })
 
@@ -250,7 +171,7 @@ describe.each(["pipeline", "pipeline-xl"])("ControlNets against diffusers', mode
     })
     afterAll(() => plain.close())
     test.each(cases.filter(({ controlNets }) => controlNets!.join() === set))("$name", async (given) => {
-      await expectSamePictures(given, goldenTensors(`controlnet/${given.name}-case.safetensors`))
+      await expectSamePictures(model, given, goldenTensors(`controlnet/${given.name}-case.safetensors`))
     })
   })
 })

@@ -14,7 +14,7 @@ import { clipVisionConfig } from "../../src/models/config/clip-vision.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
 import { ipAdapterLayout, ipAdapterUpdates, textAttentions } from "../../src/models/ip-adapter.ts"
 import type { IpScale } from "../../src/models/ip-scale.ts"
-import { ipScales, isFiniteScale } from "../../src/models/ip-scale.ts"
+import { ipScales, isFiniteScale, styleScales } from "../../src/models/ip-scale.ts"
 import { clipVisionParameters } from "../../src/models/parameters/clip-vision.ts"
 import { unetParameters } from "../../src/models/parameters/unet.ts"
 import { unet } from "../../src/models/unet.ts"
@@ -180,6 +180,29 @@ describe("attention to pictures", () => {
       clipVisionConfig({ vision_config: encoder, projection_dim: 768 }, "kolors"),
     )
     expect(own.reduce((sum, { shape }) => sum + sizeOf(shape), 0)).toBe(304_293_888)
+  })
+})
+
+describe("scales of the style, and of all but the style,", () => {
+  const at = (config: unknown) => {
+    const attentions = textAttentions(unetConfig(config, "config.json"))
+    const { style, rest } = styleScales(attentions, { style: 0.9, rest: 0.4 })
+    const folders = attentions.map(({ path }) => path.replace(/\.transformer.*/, ""))
+    const where = (scale: IpScale, value: number) => {
+      const scales = ipScales(scale, attentions)
+      expect(new Set(scales)).toEqual(new Set([0, value]))
+      return new Set(folders.filter((_, i) => scales[i] === value))
+    }
+    return { style: where(style, 0.9), rest: where(rest, 0.4), folders: new Set(folders) }
+  }
+  test.each([
+    ["SDXL's and Kolors'", kolorsUnet, "up_blocks.0.attentions.1"],
+    ["Stable Diffusion 1.x's", sd14Unet, "up_blocks.1.attentions.1"],
+  ])("are those of %s middle of the first block on the way up", (_, config, place) => {
+    const { style, rest, folders } = at(config)
+    expect(style).toEqual(new Set([place]))
+    expect(new Set([...style, ...rest])).toEqual(folders)
+    expect(rest).not.toContain(place)
   })
 })
 

@@ -96,6 +96,19 @@ describe("a loaded Kolors", () => {
     expect(again.textEmbeds.shape).toEqual([1, 24])
   })
 
+  it("refuses a folder that is no LoRA, or two of the same part", async () => {
+    const place = mkdtempSync(join(tmpdir(), "limn-lora-"))
+    const given = () => model.with(lora(`${place}/`))
+    await expect(given()).rejects.toThrow(UsageError)
+    await expect(given()).rejects.toThrow(/has no pytorch_lora_weights\.safetensors and no adapter_model/)
+    const file = join(goldenFolder, "kolors-lora/checkpoint/pytorch_lora_weights.safetensors")
+    for (const stem of ["pytorch_lora_weights", "adapter_model"])
+      cpSync(file, join(place, `${stem}.safetensors`))
+    await expect(given()).rejects.toThrow(/ both change the model's unet; give them one by one\.$/)
+    rmSync(place, { recursive: true })
+    await expect(given()).rejects.toThrow(/There is no LoRA at .*; give a file or a folder\./)
+  })
+
   it("says what it leaves out of a long text, and draws the rest", () => {
     const long = "cat ".repeat(300)
     expect(promptWarnings(model, ["a cat", long], "plain")).toEqual([

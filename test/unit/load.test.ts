@@ -62,7 +62,9 @@ test("load takes a unet that also sees masks, which does not draw from text alon
   const model = await load(folder, { device: "cpu" })
   const image = pixels(8, 8, 3, new Uint8Array(192))
   for (const drawing of [textToImage(model, { prompt: "" }), imageToImage(model, { prompt: "", image })])
-    await expect(drawing).rejects.toThrow(/takes 9 channels, 4 of them latents: .* use inpaint\.$/)
+    await expect(drawing).rejects.toThrow(
+      /takes 9 channels, 4 of them latents: .* give it one and a mask \(inpaint, or --image and --mask\)\.$/,
+    )
   await model.close()
 })
 

@@ -4,15 +4,16 @@ import { build, toOnnx } from "../../src/graph/build.ts"
 import { input } from "../../src/graph/node.ts"
 import { toHalfPrecision } from "../../src/graph/passes/precision.ts"
 import type { Value } from "../../src/graph/value.ts"
+import type { Weights } from "../../src/graph/weights.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import type { ChatGlmRows } from "../../src/models/chatglm.ts"
 import {
-  chatGlm,
   chatGlmEmbeddings,
   chatGlmLayers,
   chatGlmSurroundings,
   lastPosition,
 } from "../../src/models/chatglm.ts"
+import type { ChatGlmConfig } from "../../src/models/config/chatglm.ts"
 import { chatGlmConfig } from "../../src/models/config/chatglm.ts"
 import { chatGlmParameters, isChatGlmHead } from "../../src/models/parameters/chatglm.ts"
 import { checkAllRead, componentWeights, openComponent } from "../../src/pipelines/component.ts"
@@ -32,6 +33,13 @@ async function opened(name: string) {
   }
   const { input_ids: ids, attention_mask: attentionMask, position_ids: positionIds } = golden
   return { golden, config, weights, rows, feeds: { ids, attentionMask, positionIds } }
+}
+
+/** The embeddings, and the state after each layer. */
+function chatGlm(rows: ChatGlmRows, w: Weights, config: ChatGlmConfig): Value[] {
+  const embedded = chatGlmEmbeddings(rows.ids, w)
+  const around = chatGlmSurroundings(rows, config)
+  return [embedded, ...chatGlmLayers(embedded, around, [0, config.numLayers], w, config)]
 }
 
 async function run(outputs: Record<string, Value>, feeds: Record<string, Tensor>) {

@@ -3,6 +3,7 @@ import { describe, expect, it, test } from "vitest"
 import { build, toOnnx } from "../../src/graph/build.ts"
 import { input } from "../../src/graph/node.ts"
 import type { Value } from "../../src/graph/value.ts"
+import { storedWeights } from "../../src/graph/weights.ts"
 import { float32, type Tensor } from "../../src/ground/tensor.ts"
 import { controlNetConfig } from "../../src/models/config/controlnet.ts"
 import type { ControlNetInputs } from "../../src/models/controlnet.ts"
@@ -11,6 +12,7 @@ import { controlNetParameters } from "../../src/models/parameters/controlnet.ts"
 import { checkAllRead, componentWeights, openComponent } from "../../src/pipelines/component.ts"
 import { openSession } from "../../src/runtime/session.ts"
 import { goldenFolder, goldenTensors, relativeDifference } from "./golden.ts"
+import { kolorsUnet } from "./published-configs.ts"
 
 /** The reference's names of what ControlNets may read beside latents and picture. */
 const told = {
@@ -62,6 +64,26 @@ describe.each(["sd1", "sd1-other", "sd1-pooled", "xl", "xl-small", "kolors", "po
     })
   },
 )
+
+it("reads every tensor of Kolors' ControlNets, of which there are 846", () => {
+  const config = controlNetConfig(kolorsUnet, "kolors")
+  const specs = controlNetParameters(config)
+  expect(specs).toHaveLength(846)
+  const storage = { kind: "file", file: "kolors", offset: 0, length: 0 } as const
+  const stored = specs.map(({ name, shape }) => [name, { dtype: "float16", shape, storage }] as const)
+  const weights = storedWeights(new Map(stored), "kolors")
+  const inputs = {
+    sample: input("sample", "float32", [2, 4, 128, 128]),
+    timestep: input("timestep", "float32", [2]),
+    encoderHiddenStates: input("encoderHiddenStates", "float32", [2, 256, 4096]),
+    textEmbeds: input("textEmbeds", "float32", [2, 4096]),
+    timeIds: input("timeIds", "float32", [2, 6]),
+    picture: input("picture", "float32", [1, 3, 1024, 1024]),
+    scales: input("scales", "float32", [10]),
+  }
+  expect(controlNet(inputs, weights, config)).toHaveLength(10)
+  expect(weights.unread()).toEqual([])
+})
 
 /** The one value of each channel [B, C, 1, 1], once all of a channel are seen to be the same. */
 function firstOfEach({ shape, data }: Tensor, to: readonly number[]): Tensor {

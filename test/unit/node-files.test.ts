@@ -11,7 +11,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeEach, describe, expect, it } from "vitest"
 import { FormatError, LimnError } from "../../src/ground/errors.ts"
-import { openByteSource, writeFileAtomic } from "../../src/runtime/platform/node/files.ts"
+import { openByteSource, writeFileAtomic, writeFileInParts } from "../../src/runtime/platform/node/files.ts"
 
 const root = mkdtempSync(join(tmpdir(), "limn-files-"))
 let folder = ""
@@ -129,5 +129,67 @@ describe("writeFileAtomic", () => {
     const written = readFileSync(path)
     expect(written).toHaveLength(8192)
     expect(new Set(written).size).toBe(1)
+  })
+})
+
+describe("writeFileInParts", () => {
+  const head = Uint8Array.of(1, 2, 3)
+  const bytesOfPart = (i: number) => new Uint8Array(4 + i).fill(10 + i)
+  const whole = Buffer.concat([head, ...[0, 1, 2, 3].map(bytesOfPart)])
+
+  /** Four parts in two pieces each; `seen` is told which are made, and part `fails` is not. */
+  function parts(seen: number[], fails = -1) {
+    return [0, 1, 2, 3].map((i) => ({
+      bytes: 4 + i,
+      async *make() {
+        seen.push(i)
+        yield bytesOfPart(i).subarray(0, 3)
+        if (i === fails) throw new LimnError("Stopped.")
+        yield bytesOfPart(i).subarray(3)
+      },
+    }))
+  }
+
+  it("writes all of them, and leaves nothing beside", async () => {
+    const path = join(folder, "parts.bin")
+    await writeFileInParts(path, head, parts([]))
+    expect(readFileSync(path).equals(whole)).toBe(true)
+    expect(readdirSync(folder).filter((name) => name.includes("parts.bin"))).toEqual(["parts.bin"])
+  })
+
+  it.each([
+    [0, [0, 1, 2, 3]],
+    [1, [0, 1, 2, 3]],
+    [2, [1, 2, 3]],
+    [3, [2, 3]],
+  ])("goes on where it was cut in part %i", async (fails, expected) => {
+    const path = join(folder, `cut-${fails}.bin`)
+    await expect(writeFileInParts(path, head, parts([], fails))).rejects.toThrow("Stopped.")
+    expect(existsSync(path)).toBe(false)
+    const seen: number[] = []
+    await writeFileInParts(path, head, parts(seen))
+    expect(seen).toEqual(expected)
+    expect(readFileSync(path).equals(whole)).toBe(true)
+  })
+
+  it("begins anew where what is there begins otherwise", async () => {
+    const path = join(folder, "other.bin")
+    await expect(writeFileInParts(path, Uint8Array.of(3, 2, 1), parts([], 3))).rejects.toThrow("Stopped.")
+    const seen: number[] = []
+    await writeFileInParts(path, head, parts(seen))
+    expect(seen).toEqual([0, 1, 2, 3])
+    expect(readFileSync(path).equals(whole)).toBe(true)
+  })
+
+  it("makes the same of several at once", async () => {
+    const path = join(folder, "several.bin")
+    await Promise.all([0, 1, 2].map(() => writeFileInParts(path, head, parts([]))))
+    expect(readFileSync(path).equals(whole)).toBe(true)
+  })
+
+  it("says what it cannot write", async () => {
+    await expect(writeFileInParts(join(folder, "no", "a.bin"), head, parts([]))).rejects.toThrow(
+      /^Cannot write .*a\.bin: /,
+    )
   })
 })

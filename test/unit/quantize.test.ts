@@ -1,7 +1,7 @@
-import { cpSync, mkdtempSync, rmSync, statSync } from "node:fs"
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterAll, describe, expect, test } from "vitest"
+import { afterAll, describe, expect, test, vi } from "vitest"
 import { build, toOnnx } from "../../src/graph/build.ts"
 import { input } from "../../src/graph/node.ts"
 import { quantizableWeights, quantizeProducts } from "../../src/graph/passes/quantize.ts"
@@ -13,6 +13,7 @@ import { int64 } from "../../src/ground/tensor.ts"
 import { clipText } from "../../src/models/clip-text.ts"
 import { clipTextConfig } from "../../src/models/config/clip-text.ts"
 import { clipTextParameters } from "../../src/models/parameters/clip-text.ts"
+import type { Component } from "../../src/pipelines/component.ts"
 import { componentWeights, openComponent } from "../../src/pipelines/component.ts"
 import { quantizedWeights } from "../../src/pipelines/quantized-weights.ts"
 import { openSession } from "../../src/runtime/session.ts"
@@ -107,10 +108,58 @@ describe("the text encoder of Inkling", () => {
     await rounds(32)
     expect(await rounds(32)).toBe(0)
     expect(await rounds(64)).toBe(24)
-    const file = join(folder, "limn-int8.safetensors")
     const { size } = statSync(file)
     expect(await rounds(64, ["text_model.encoder.layers.0.mlp.fc1.weight"])).toBe(1)
     expect(statSync(file).size).toBeLessThan(size / 4)
+  })
+
+  const file = join(folder, "limn-int8.safetensors")
+  const layer = "text_model.encoder.layers.0.mlp.fc1.weight"
+
+  /** How many matrices had to be rounded, of that one layer. */
+  async function roundsOfLayer(changes: Partial<Component> = {}) {
+    const component = { ...(await openComponent(folder)), ...changes }
+    let done = 0
+    const format = { bits: 8, blockSize: 32, onProgress: () => done++ } as const
+    const weights = await quantizedWeights(component, [layer], format)
+    expect(weights().has(layer)).toBe(true)
+    return done
+  }
+
+  test.each<[string, (bytes: Buffer) => Uint8Array]>([
+    ["was cut", (bytes) => bytes.subarray(0, bytes.length - 1)],
+    ["is empty", () => new Uint8Array(0)],
+    ["is something else", () => Buffer.from("not tensors")],
+    // As after a crash of the system, where nothing was written yet.
+    ["ends with zeros", (bytes) => bytes.fill(0, bytes.length - 1024)],
+    [
+      "was rounded by other rules",
+      (bytes) => {
+        bytes[8 + Number(bytes.readBigUInt64LE(0))] ^= 1
+        return bytes
+      },
+    ],
+  ])("is rounded again where its file %s", async (_, change) => {
+    await roundsOfLayer()
+    expect(await roundsOfLayer()).toBe(0)
+    const whole = readFileSync(file)
+    writeFileSync(file, change(readFileSync(file)))
+    expect(await roundsOfLayer()).toBe(1)
+    expect(readFileSync(file).equals(whole)).toBe(true)
+    expect(readdirSync(folder).filter((name) => name.endsWith(".part"))).toEqual([])
+  })
+
+  test("is kept in limn's cache where it cannot be beside the checkpoint", async () => {
+    rmSync(file)
+    const cache = join(folder, "cache")
+    vi.stubEnv("XDG_CACHE_HOME", cache)
+    const path = join(folder, "model.safetensors")
+    expect(await roundsOfLayer({ path })).toBe(1)
+    expect(await roundsOfLayer({ path })).toBe(0)
+    vi.unstubAllEnvs()
+    expect(readdirSync(join(cache, "limn"))).toEqual([
+      expect.stringMatching(/^model\.safetensors-[0-9a-f]+-int8\.safetensors$/),
+    ])
   })
 
   test("is not touched by blocks that its rows are no multiple of", async () => {

@@ -75,6 +75,13 @@ describe("models of other noise", () => {
     expect(() => schedulerFromConfig(config, name)).toThrow(message)
   })
 
+  test("go where the model is said to be walked too", () => {
+    const alsoWalks = ["EDMDPMSolverMultistepScheduler"]
+    const { config } = schedulerFromConfig(betas, "edm-dpmsolver-multistep", { alsoWalks })
+    expect(config).toMatchObject({ _class_name: "EDMDPMSolverMultistepScheduler", sigma_max: 80 })
+    expect(() => schedulerFromConfig(betas, "edm-euler", { alsoWalks })).toThrow(UsageError)
+  })
+
   test("go to other algorithms for the same noise, and keep their levels", () => {
     const { config } = schedulerFromConfig({ ...edm, sigma_max: 60 }, "edm-dpmsolver-multistep")
     expect(config).toMatchObject({ _class_name: "EDMDPMSolverMultistepScheduler", sigma_max: 60 })

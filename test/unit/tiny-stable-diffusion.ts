@@ -7,9 +7,11 @@ import type { Shape } from "../../src/ground/shape.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32, int64, tensorFromBytes, toHalf } from "../../src/ground/tensor.ts"
 import { autoencoderConfig } from "../../src/models/config/autoencoder.ts"
+import { chatGlmConfig } from "../../src/models/config/chatglm.ts"
 import { clipTextConfig } from "../../src/models/config/clip-text.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
 import { autoencoderParameters } from "../../src/models/parameters/autoencoder.ts"
+import { chatGlmParameters } from "../../src/models/parameters/chatglm.ts"
 import { clipTextParameters } from "../../src/models/parameters/clip-text.ts"
 import type { ParameterSpec } from "../../src/models/parameters/module.ts"
 import { unetParameters } from "../../src/models/parameters/unet.ts"
@@ -137,6 +139,8 @@ export interface WholeModel {
 
 /** Every tensor of a part, whichever it is. */
 export function specsOf(part: string, config: object): ParameterSpec[] {
+  if ("model_type" in config && config.model_type === "chatglm")
+    return chatGlmParameters(chatGlmConfig(config, part))
   if (part === "unet") return unetParameters(unetConfig(config, part))
   if (part === "vae") return autoencoderParameters(autoencoderConfig(config, part))
   return clipTextParameters(clipTextConfig(config, part))

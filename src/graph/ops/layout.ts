@@ -2,6 +2,8 @@ import type { Shape } from "../../ground/shape.ts"
 import { sameShape } from "../../ground/shape.ts"
 import { node } from "../node.ts"
 import type { Value } from "../value.ts"
+import { isOp } from "../value.ts"
+import { cast } from "./elementwise.ts"
 
 /** The same elements under another shape of the same size. */
 export function reshape(x: Value, shape: Shape): Value {
@@ -50,8 +52,12 @@ export function upsampleNearest(x: Value, height: number, width: number): Value 
   return node("upsampleNearest", [x], { height, width })
 }
 
-/** Rows of a table by their numbers: table [rows, D], ids [...] -> [..., D]. */
+/**
+ * Rows of a table by their numbers: table [rows, D], ids [...] -> [..., D]. Of a table in another element type these rows
+ * alone are cast: vocabularies are large.
+ */
 export function gatherRows(table: Value, ids: Value): Value {
+  if (isOp(table, "cast")) return cast(gatherRows(table.inputs[0], ids), table.attributes.to)
   return node("gatherRows", [table, ids], {})
 }
 

@@ -14,7 +14,10 @@ export interface EngineOptions {
   readonly threads?: number
   /** Runs of one lane take turns, those of different lanes overlap (default: lane 0). A GPU has only one lane. */
   readonly lane?: number
-  /** Leaves weights in the checkpoint's pages instead of a rearranged copy: half the memory, up to twice the time. */
+  /**
+   * Leaves weights in the checkpoint's pages, in their precision there, instead of a rearranged copy: half the memory or
+   * much less, up to twice the time.
+   */
   readonly lowMemory?: boolean
   /** Gives what a run takes back when it ends, for a fiftieth of its time, instead of keeping it for the next. */
   readonly freeAfterRun?: boolean
@@ -39,6 +42,12 @@ export interface GraphBytes {
 /** Bytes that can be read anywhere until they are closed. */
 export interface OpenByteSource extends ByteSource {
   close(): void
+}
+
+/** A stretch of a file that is written while it is made. */
+export interface FilePart {
+  readonly bytes: number
+  make(): AsyncIterable<Uint8Array>
 }
 
 /**
@@ -66,6 +75,15 @@ export interface Platform {
   /** Writes a file whole or not at all. Throws a LimnError that names the path; a browser has no files to write. */
   writeFileAtomic(path: string, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void>
   /**
+   * Writes a file of a head and parts, whole or not at all, and goes on where an earlier call with the same head was cut.
+   * Throws what a part's maker throws, and a LimnError that names the path.
+   */
+  writeFileInParts(path: string, head: Uint8Array, parts: readonly FilePart[]): Promise<void>
+  /** Where limn keeps what it made once and can make again; not made yet. Throws a LimnError in a browser. */
+  cacheFolder(): string
+  /** Whether there is such a folder, and files can be made in it. */
+  isWritableFolder(path: string): Promise<boolean>
+  /**
    * A picture file as 8-bit pixels, turned the way it says. Throws a FormatError, in which the file is called `name`,
    * where it is no picture, damaged or too large.
    */
@@ -89,6 +107,8 @@ export interface Platform {
   fetchSnapshot(order: SnapshotOrder): Promise<string>
   /** What the cache holds of a repository of the Hub; no snapshots where it holds nothing. */
   cachedRepo(repo: string): Promise<CachedRepo>
+  /** Memory that could be had now without taking it from others; undefined where the system does not say. */
+  availableMemoryBytes(): number | undefined
   /** The most memory that this process has held, or undefined where that is unknown. */
   peakMemoryBytes(): number | undefined
   /** How many threads can run at once. */

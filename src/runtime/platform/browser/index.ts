@@ -1,8 +1,11 @@
 export { likelyAccelerators, openEngine, timeDevice } from "./engine.ts"
 export { cachedRepo, fetchSnapshot } from "./hub.ts"
 export {
+  availableMemoryBytes,
+  cacheFolder,
   cpuCount,
   exists,
+  isWritableFolder,
   list,
   makeFolder,
   openByteSource,
@@ -10,6 +13,7 @@ export {
   readBytes,
   readText,
   writeFileAtomic,
+  writeFileInParts,
 } from "./machine.ts"
 export { absolutePath } from "./paths.ts"
 export { decodePicture } from "./pictures.ts"

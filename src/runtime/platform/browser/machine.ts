@@ -27,8 +27,26 @@ export async function writeFileAtomic(path: string): Promise<void> {
   throw new LimnError(`A browser cannot write ${path}: take the result from the function that made it.`)
 }
 
+export async function writeFileInParts(path: string): Promise<void> {
+  return writeFileAtomic(path)
+}
+
+export function cacheFolder(): string {
+  throw new LimnError(
+    "A browser has no folder to keep what limn makes of a checkpoint: use the checkpoint as it is.",
+  )
+}
+
+export async function isWritableFolder(): Promise<boolean> {
+  return false
+}
+
 export async function makeFolder(path: string): Promise<void> {
   throw new LimnError(`A browser cannot make the folder ${path}.`)
+}
+
+export function availableMemoryBytes(): undefined {
+  return undefined
 }
 
 export function peakMemoryBytes(): undefined {

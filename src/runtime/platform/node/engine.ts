@@ -48,6 +48,8 @@ function sessionOptions(options: EngineOptions, folder: string | undefined): Inf
     // The last level rearranges convolutions for the CPU's caches, in a copy of their weights that is not "prepacking".
     graphOptimizationLevel: lowMemory ? "extended" : "all",
     extra: {
+      // Weights of half precision are widened where they are used, one after the other, and not all of them at loading.
+      ...(lowMemory && { optimization: { disable_specified_optimizers: "ConstantFolding" } }),
       session: {
         ...(folder !== undefined && { model_external_initializers_file_folder_path: folder }),
         ...(lowMemory && { disable_prepacking: "1" }),

@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto"
-import { closeSync, fstatSync, openSync, readSync } from "node:fs"
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs"
 import type { FileHandle } from "node:fs/promises"
-import { open, rename, rm } from "node:fs/promises"
+import { open, rename, rm, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import type { ByteSource } from "../../../formats/byte-source.ts"
 import { FormatError, LimnError, messageOf } from "../../../ground/errors.ts"
+import type { FilePart } from "../platform.ts"
 
 /** A file that can be read anywhere until it is closed. */
 export interface FileSource extends ByteSource {
@@ -77,6 +78,76 @@ export async function writeFileAtomic(
     await rm(beside, { force: true })
     if (error instanceof LimnError) throw error
     throw new LimnError(`Cannot write ${path}: ${messageOf(error)}.`, { cause: error })
+  }
+}
+
+/**
+ * Writes a file of a head and parts, whole or not at all, and goes on where an earlier call with the same head was cut, by
+ * whatever: until it is whole it lies beside its place, as `.name.part`. Each part is on the disk before the next begins.
+ * Calls at the same time write the same bytes to the same places. Throws what a part's maker throws, and a LimnError that
+ * names the path where the disk refuses.
+ */
+export async function writeFileInParts(
+  path: string,
+  head: Uint8Array,
+  parts: readonly FilePart[],
+): Promise<void> {
+  const beside = join(dirname(path), `.${basename(path)}.part`)
+  const refused = (error: unknown) => {
+    throw error instanceof LimnError
+      ? error
+      : new LimnError(`Cannot write ${path}: ${messageOf(error)}.`, { cause: error })
+  }
+  const file = await open(beside, constants.O_RDWR | constants.O_CREAT).catch(refused)
+  try {
+    let { done, at } = await partsIn(file, head, parts)
+    if (at === 0) {
+      await file.truncate(0).catch(refused)
+      await writeAt(file, head, 0).catch(refused)
+      at = head.length
+    }
+    for (; done < parts.length; done++) {
+      const end = at + parts[done].bytes
+      for await (const chunk of parts[done].make()) {
+        await writeAt(file, chunk, at).catch(refused)
+        at += chunk.length
+      }
+      if (at !== end)
+        throw new LimnError(`A part of ${path} came out ${at - end} bytes longer than it should be.`)
+      await file.datasync().catch(refused)
+    }
+    await file.truncate(at).catch(refused)
+    await file.sync().catch(refused)
+  } finally {
+    await file.close()
+  }
+  await rename(beside, path).catch(async (error) => {
+    // Another call has finished first.
+    if ((await stat(path).catch(() => undefined)) === undefined) refused(error)
+  })
+}
+
+/**
+ * How many parts a file that was cut holds, but for the last, which may not have reached the disk; and where they end: at 0
+ * where it begins otherwise.
+ */
+async function partsIn(file: FileHandle, head: Uint8Array, parts: readonly FilePart[]) {
+  const { size } = await file.stat()
+  const begin = Buffer.alloc(head.length)
+  if (size < head.length || (await file.read(begin, 0, head.length, 0)).bytesRead < head.length)
+    return { done: 0, at: 0 }
+  if (!begin.equals(head)) return { done: 0, at: 0 }
+  let done = 0
+  let at = head.length
+  while (done + 1 < parts.length && at + parts[done].bytes + parts[done + 1].bytes <= size)
+    at += parts[done++].bytes
+  return { done, at }
+}
+
+async function writeAt(file: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const length = Math.min(bytes.length - done, MAX_CALL_BYTES)
+    done += (await file.write(bytes, done, length, at + done)).bytesWritten
   }
 }
 

@@ -1,5 +1,6 @@
-import { access, mkdir, readdir, readFile } from "node:fs/promises"
-import { availableParallelism } from "node:os"
+import { access, constants, mkdir, readdir, readFile, stat } from "node:fs/promises"
+import { availableParallelism, freemem, homedir } from "node:os"
+import { join } from "node:path"
 import { LimnError } from "../../../ground/errors.ts"
 
 export async function readBytes(path: string): Promise<Uint8Array> {
@@ -25,6 +26,25 @@ export async function makeFolder(path: string): Promise<void> {
   await mkdir(path, { recursive: true }).catch((error: Error) => {
     throw new LimnError(`Cannot make the folder ${path}: ${error.message}.`, { cause: error })
   })
+}
+
+/** As the desktop's rules for caches say; under the home folder elsewhere too. */
+export function cacheFolder(): string {
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "limn")
+}
+
+export async function isWritableFolder(path: string): Promise<boolean> {
+  const stats = await stat(path).catch(() => undefined)
+  if (stats?.isDirectory() !== true) return false
+  return access(path, constants.W_OK).then(
+    () => true,
+    () => false,
+  )
+}
+
+/** What macOS calls free is little of what it would give. */
+export function availableMemoryBytes(): number | undefined {
+  return process.platform === "darwin" ? undefined : (process.availableMemory?.() ?? freemem())
 }
 
 export function peakMemoryBytes(): number {

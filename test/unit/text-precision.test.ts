@@ -1,0 +1,98 @@
+import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { FormatError, UsageError } from "../../src/ground/errors.ts"
+import type { LoadOptions } from "../../src/pipelines/load.ts"
+import { load } from "../../src/pipelines/load.ts"
+import type { Conditioning } from "../../src/pipelines/model.ts"
+import { readPictureSettings } from "../../src/pipelines/picture-settings.ts"
+import { encodePrompt } from "../../src/pipelines/prompts.ts"
+import { pictureText, resolveSettings } from "../../src/pipelines/settings.ts"
+import { cosineOf } from "./golden.ts"
+import { tinyKolors, writeKolors } from "./tiny-kolors.ts"
+import { rounded, tinyModel } from "./tiny-stable-diffusion.ts"
+
+const folder = mkdtempSync(join(tmpdir(), "limn-text-precision-"))
+// Drawing millions of numbers takes its time on busy machines.
+beforeAll(() => writeKolors(folder, rounded(tinyModel(3, tinyKolors), "float16")), 120_000)
+afterAll(() => rmSync(folder, { recursive: true }))
+
+async function encoded(options: LoadOptions): Promise<Conditioning> {
+  const model = await load(folder, { device: "cpu", threads: 1, ...options })
+  try {
+    return await encodePrompt(model, "a cat 一只猫")
+  } finally {
+    await model.close()
+  }
+}
+
+describe("the text encoder of Kolors", () => {
+  test.each([
+    { textEncoder: "int8", least: 0.9995 },
+    { textEncoder: "int4", least: 0.97 },
+  ] as const)("says nearly the same in $textEncoder", async ({ textEncoder, least }) => {
+    const exact = await encoded({ textEncoder: "float32" })
+    const seen: number[] = []
+    const found = await encoded({ textEncoder, onQuantize: ({ done, total }) => seen.push(done / total) })
+    expect(seen).toEqual(Array.from({ length: 16 }, (_, i) => (i + 1) / 16))
+    expect(existsSync(join(folder, `text_encoder/limn-${textEncoder}.safetensors`))).toBe(true)
+    for (const name of ["encoderHiddenStates", "textEmbeds"]) {
+      const cosine = cosineOf(found[name], exact[name])
+      expect(cosine, name).toBeGreaterThan(least)
+      expect(cosine, name).toBeLessThan(1)
+    }
+    const again = await encoded({ textEncoder, onQuantize: () => expect.unreachable("It is made already.") })
+    expect(again).toEqual(found)
+  })
+
+  test("is float32 unless asked", async () => {
+    expect(await encoded({})).toEqual(await encoded({ textEncoder: "float32" }))
+  })
+
+  test("is recorded in the settings and in the picture's file, where it was asked", async () => {
+    const model = await load(folder, { device: "cpu", threads: 1, textEncoder: "int8" })
+    const settings = resolveSettings(model, { prompt: "a cat", seed: 7, controls: [], ipImages: [] }, {})
+    const plain = resolveSettings(
+      { ...model, textPrecision: undefined },
+      { prompt: "a cat", controls: [], ipImages: [] },
+      {},
+    )
+    await model.close()
+    expect(settings.textEncoder).toBe("int8")
+    expect(plain).not.toHaveProperty("textEncoder")
+    const text = pictureText(settings, 0)
+    expect(readPictureSettings(text)).toMatchObject({ textEncoder: "int8" })
+    const wrong = { limn: JSON.stringify({ ...JSON.parse(text.limn), textEncoder: "int5" }) }
+    expect(() => readPictureSettings(wrong)).toThrow(FormatError)
+  })
+
+  test("cannot be in other numbers, nor can CLIP", async () => {
+    const odd = load(folder, { device: "cpu", textEncoder: "int5" as "int8" })
+    await expect(odd).rejects.toThrow(UsageError)
+    await expect(odd).rejects.toThrow('textEncoder is "int5"; choose one of float32, int8, int4.')
+    const clip = load(join(import.meta.dirname, "../../models/inkling"), {
+      device: "cpu",
+      textEncoder: "int8",
+    })
+    await expect(clip).rejects.toThrow(UsageError)
+    await expect(clip).rejects.toThrow(/^textEncoder is for models that read texts with ChatGLM/)
+  })
+
+  test("stops rounding where it is told, and goes on there", async () => {
+    rmSync(join(folder, "text_encoder/limn-int8.safetensors"), { force: true })
+    const stop = new AbortController()
+    const cut = load(folder, {
+      device: "cpu",
+      textEncoder: "int8",
+      signal: stop.signal,
+      onQuantize: ({ done }) => done === 9 && stop.abort(),
+    })
+    await expect(cut).rejects.toThrow(/abort/)
+    expect(existsSync(join(folder, "text_encoder/limn-int8.safetensors"))).toBe(false)
+    const seen: number[] = []
+    await encoded({ textEncoder: "int8", onQuantize: ({ done }) => seen.push(done) })
+    // The last of those that were done may not have reached the disk.
+    expect(seen).toEqual([9, 10, 11, 12, 13, 14, 15, 16])
+  })
+})
