@@ -12,6 +12,7 @@ import type { HubOptions } from "../pipelines/hub-model.ts"
 import type { Image } from "../pipelines/image.ts"
 import { imageToImage } from "../pipelines/image-to-image.ts"
 import { inpaint } from "../pipelines/inpaint.ts"
+import type { IpImages } from "../pipelines/ip-images.ts"
 import type { LoadOptions } from "../pipelines/load.ts"
 import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
@@ -23,6 +24,8 @@ import { textToImage } from "../pipelines/text-to-image.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
 import type { ControlOptions } from "./controls.ts"
 import { readControls } from "./controls.ts"
+import type { FaceOptions } from "./faces.ts"
+import { faceAdditions, readFaceImages } from "./faces.ts"
 import { fetchingState } from "./fetching.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
@@ -35,7 +38,7 @@ import type { Progress } from "./progress.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
-export interface DrawingOptions extends ControlOptions, IpOptions {
+export interface DrawingOptions extends ControlOptions, IpOptions, FaceOptions {
   readonly model?: string
   /** Of a model on the Hub: a branch, a tag or a commit. */
   readonly revision?: string
@@ -117,7 +120,7 @@ export async function drawOrders(
   const over = options.image === undefined ? undefined : await readPicture(options.image)
   const verb = await verbFor(over)
   const controlsFor = await readControls(options, over)
-  const ipImages = await readIpImages(options)
+  const ipImages = await readSeen(options)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
     progress.clear()
@@ -207,8 +210,16 @@ export async function openModel(
     ...(options.lora ?? []).map(({ path, scale }) => lora(path, { scale })),
     ...(options.control ?? []).map((path) => controlNet(path, fetching)),
     ...ipAdditions(options, fetching),
+    ...faceAdditions(options, fetching),
   ]
   return additions.length > 0 ? model.with(...additions) : model
+}
+
+/** What each of the IP-Adapters that the options name looks at. */
+export async function readSeen(options: IpOptions & FaceOptions): Promise<IpImages> {
+  const seen = [await readIpImages(options), await readFaceImages(options)]
+  const given = seen.filter((images) => images.length > 0)
+  return given.length === 1 ? given[0] : given
 }
 
 /** What the options ask of the model: to draw from the text alone, over a picture, or into one. */

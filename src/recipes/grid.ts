@@ -7,6 +7,7 @@ import type { Image } from "../pipelines/image.ts"
 import { image as pictureOf } from "../pipelines/image.ts"
 import { imageToImage } from "../pipelines/image-to-image.ts"
 import { inpaint } from "../pipelines/inpaint.ts"
+import { resolveIpImages } from "../pipelines/ip-images.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { pictureText, resolveSettings } from "../pipelines/settings.ts"
@@ -118,7 +119,12 @@ function checkCells(model: Model, cells: readonly CellOptions[]): void {
     if (loraScale !== undefined && model.loras.length === 0)
       throw new UsageError("loraScale is that of the model's LoRAs, and it has none; give it one.")
     const controls = resolveControls(model, options.controls ?? [])
-    resolveSettings(model, { ...options, prompt, strength, controls }, schedulerFor(model, options).config)
+    const ipImages = resolveIpImages(model, options.ipImages ?? [])
+    resolveSettings(
+      model,
+      { ...options, prompt, strength, controls, ipImages },
+      schedulerFor(model, options).config,
+    )
   }
 }
 
