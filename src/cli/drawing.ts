@@ -11,6 +11,7 @@ import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
 import type { UpscaleOptions } from "../pipelines/hires-fix.ts"
 import type { HubOptions } from "../pipelines/hub-model.ts"
 import type { Image } from "../pipelines/image.ts"
+import type { IpImages } from "../pipelines/ip-images.ts"
 import type { LoadOptions } from "../pipelines/load.ts"
 import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
@@ -23,6 +24,8 @@ import type { VerbOptions } from "../recipes/verb.ts"
 import { checkVerb, drawByVerb } from "../recipes/verb.ts"
 import type { ControlOptions } from "./controls.ts"
 import { readControls } from "./controls.ts"
+import type { FaceOptions } from "./faces.ts"
+import { faceAdditions, readFaceImages } from "./faces.ts"
 import { fetchingState } from "./fetching.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
@@ -35,7 +38,12 @@ import type { Progress } from "./progress.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
-export interface DrawingOptions extends ControlOptions, IpOptions, UpscaleOptions, Partial<Sides> {
+export interface DrawingOptions
+  extends ControlOptions,
+    IpOptions,
+    FaceOptions,
+    UpscaleOptions,
+    Partial<Sides> {
   readonly model?: string
   /** Of a model on the Hub: a branch, a tag or a commit. */
   readonly revision?: string
@@ -117,7 +125,7 @@ export async function drawOrders(
   const over = options.image === undefined ? undefined : await readPicture(options.image)
   const verb = await verbFor(over)
   const controlsFor = await readControls(options, { image: over, extend: sidesOf(options) })
-  const ipImages = await readIpImages(options)
+  const ipImages = await readSeen(options)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
     progress.clear()
@@ -207,8 +215,16 @@ export async function openModel(
     ...(options.lora ?? []).map(({ path, scale }) => lora(path, { scale })),
     ...(options.control ?? []).map((path) => controlNet(path, fetching)),
     ...ipAdditions(options, fetching),
+    ...faceAdditions(options, fetching),
   ]
   return additions.length > 0 ? model.with(...additions) : model
+}
+
+/** What each of the IP-Adapters that the options name looks at. */
+export async function readSeen(options: IpOptions & FaceOptions): Promise<IpImages> {
+  const seen = [await readIpImages(options), await readFaceImages(options)]
+  const given = seen.filter((images) => images.length > 0)
+  return given.length === 1 ? given[0] : given
 }
 
 /** What the options ask of the model, beside what the orders say. */

@@ -7,7 +7,15 @@ import { grid } from "../recipes/grid.ts"
 import type { GridAxis } from "../recipes/grid-axes.ts"
 import { readControls } from "./controls.ts"
 import type { DrawingOptions } from "./drawing.ts"
-import { bigintAsText, openModel, PATIENCE_MS, pictureOptions, printPreview, verbOptions } from "./drawing.ts"
+import {
+  bigintAsText,
+  openModel,
+  PATIENCE_MS,
+  pictureOptions,
+  printPreview,
+  readSeen,
+  verbOptions,
+} from "./drawing.ts"
 import { interruption } from "./interruption.ts"
 import { readPicture } from "./picture.ts"
 import { openPlace, shownPath } from "./places.ts"
@@ -36,6 +44,7 @@ export async function drawGrid(words: readonly string[], options: GridCommandOpt
   const image = options.image === undefined ? undefined : await readPicture(options.image)
   const verb = await verbOptions(options, image)
   const controlsFor = await readControls(options, verb)
+  const ipImages = await readSeen(options)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
     progress.clear()
@@ -49,6 +58,7 @@ export async function drawGrid(words: readonly string[], options: GridCommandOpt
       ...pictureOptions(options),
       promptSyntax: readsWeights(model.textEncoders) ? "weighted" : "plain",
       controls: controlsFor(model),
+      ipImages,
       ...(prompts === undefined && { prompt }),
       seed,
       x,

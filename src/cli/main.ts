@@ -24,6 +24,9 @@ Examples:
     --control lllyasviel/sd-controlnet-canny
   limn "a cat, in a garden" --model ~/sd-v1-5 --ip-image my-cat.jpg \\
     --ip-adapter h94/IP-Adapter/models/ip-adapter_sd15.safetensors
+  limn "西部牛仔，牛仔帽" --model Kwai-Kolors/Kolors-diffusers --face me.jpg \\
+    --face-id Kwai-Kolors/Kolors-IP-Adapter-FaceID-Plus \\
+    --face-models ~/antelopev2 --face-scale 0.8
   limn "a red heart" --variation-of 7 --images 4
   limn "a lighthouse" --model ~/sd-v1-5 --upscale 2
   limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5
@@ -227,6 +230,17 @@ function withDrawingOptions(command: Command): Command {
     .addOption(listOption("--ip-image <file>", "a picture that it looks at; may be repeated"))
     .addOption(numberOption("--ip-scale <x>", "how much of it (default: 1; Kolors: 0.5)"))
     .option("--ip-encoder <path>", "its image encoder (default: image_encoder beside it)")
+    .option(
+      "--face-id <path>",
+      "an IP-Adapter that reads faces, as Kolors' FaceID: a folder, a file, or org/name",
+    )
+    .addOption(listOption("--face <file>", "a picture of a face; may be repeated"))
+    .addOption(
+      listOption("--face-models <path>", "insightface's networks, as the folder antelopev2, or files"),
+    )
+    .addOption(numbersOption("--face-index <n>", "which face, 0 being the largest (default: 0)"))
+    .addOption(numberOption("--face-scale <x>", "how much of it (default: 1; Kolors: 0.8)"))
+    .option("--face-encoder <path>", "its image encoder (default: the one beside it)")
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16", "int8"]))
     .addOption(

@@ -7,6 +7,7 @@ import type { DrawResult, Timings } from "./draw.ts"
 import { schedulerFor } from "./draw.ts"
 import { image } from "./image.ts"
 import { imageToImage } from "./image-to-image.ts"
+import { resolveIpImages } from "./ip-images.ts"
 import type { Model } from "./model.ts"
 import { joinRows } from "./rows.ts"
 import { withheldWarnings } from "./safety-checker.ts"
@@ -119,9 +120,14 @@ export function planHiresFix(
   if (!(Number.isFinite(upscale) && upscale >= 1))
     throw new UsageError(`upscale is ${upscale}; give a number from 1 on, such as 2.`)
   const controls = resolveControls(model, options.controls ?? [])
+  const ipImages = resolveIpImages(model, options.ipImages ?? [])
   const stage = (steps: number | undefined, strength?: number) => {
     const scheduler = schedulerFor(model, options)
-    const settings = resolveSettings(model, { ...options, steps, strength, controls }, scheduler.config)
+    const settings = resolveSettings(
+      model,
+      { ...options, steps, strength, controls, ipImages },
+      scheduler.config,
+    )
     scheduler.setTimesteps(settings.steps)
     const walked = stepsWalked(settings.steps, strength ?? 1)
     const runs = scheduler.timesteps.length - (settings.steps - walked) * scheduler.order

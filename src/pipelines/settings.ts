@@ -6,7 +6,7 @@ import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { TileOptions } from "./autoencoder.ts"
 import type { TextPrecision } from "./chatglm-blocks.ts"
 import { lastPart } from "./files.ts"
-import type { Model } from "./model.ts"
+import type { Model, SeenImage } from "./model.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
 import { escapeWeights } from "./prompt-syntax.ts"
 import { learntWords, readsWeights } from "./text-encoder.ts"
@@ -76,6 +76,15 @@ export interface ControlSettings {
   readonly end: number
 }
 
+/** How an IP-Adapter was used, apart from its pictures. */
+export interface IpSettings {
+  /** Of the IP-Adapter. */
+  readonly name: string
+  readonly scale: IpScale
+  /** Which face of each picture it read, from the largest, 0, where it reads faces. */
+  readonly faces?: readonly number[]
+}
+
 /** Every choice made: the same settings make the same pictures. Plain data, but for seeds above 2^53. */
 export interface Settings {
   /** The model's name on the Hub, or that of its folder or file. */
@@ -116,8 +125,8 @@ export interface Settings {
   readonly controls?: readonly ControlSettings[]
   /** Whether the ControlNets alone said what to draw, where that was asked. */
   readonly guessMode?: boolean
-  /** The IP-Adapters that it looked at pictures with, where there were any. */
-  readonly ipAdapters?: readonly { readonly name: string; readonly scale: IpScale }[]
+  /** The IP-Adapters that it looked at pictures with, where there were any, but for the pictures. */
+  readonly ipAdapters?: readonly IpSettings[]
   /** Whether the autoencoder worked in tiles, where that was asked; else it follows from the size. */
   readonly tiled?: boolean
   /** Name of the file or folder of the decoder that stood for the model's own, where there was one. */
@@ -137,6 +146,8 @@ export function resolveSettings(
   options: PictureOptions & {
     readonly strength?: number
     readonly controls: readonly Omit<ControlSettings, "name">[]
+    /** Of each IP-Adapter. */
+    readonly ipImages: readonly (readonly SeenImage[])[]
   },
   scheduler: Readonly<Record<string, unknown>>,
 ): Settings {
@@ -170,7 +181,11 @@ export function resolveSettings(
     ...(options.controls.length > 0 && { controls: namedControls(model, options.controls) }),
     ...(options.guessMode !== undefined && { guessMode: options.guessMode }),
     ...(model.ipAdapters.length > 0 && {
-      ipAdapters: model.ipAdapters.map(({ name, scale }) => ({ name, scale })),
+      ipAdapters: model.ipAdapters.map(({ name, scale, faceModels }, i) => ({
+        name,
+        scale,
+        ...(faceModels && { faces: options.ipImages[i].map(({ face = 0 }) => face) }),
+      })),
     }),
     ...(options.tiled !== undefined && { tiled: options.tiled }),
     ...(model.decoderPath !== undefined && { decoder: lastPart(model.decoderPath) }),

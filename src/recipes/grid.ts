@@ -5,6 +5,7 @@ import { schedulerFor } from "../pipelines/draw.ts"
 import { planHiresFix } from "../pipelines/hires-fix.ts"
 import type { Image } from "../pipelines/image.ts"
 import { image as pictureOf } from "../pipelines/image.ts"
+import { resolveIpImages } from "../pipelines/ip-images.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { pictureText, resolveSettings } from "../pipelines/settings.ts"
@@ -106,7 +107,8 @@ function checkCells(model: Model, cells: readonly CellOptions[]): void {
     if (loraScale !== undefined && model.loras.length === 0)
       throw new UsageError("loraScale is that of the model's LoRAs, and it has none; give it one.")
     const controls = resolveControls(model, options.controls ?? [])
-    resolveSettings(model, { ...options, prompt, controls }, schedulerFor(model, options).config)
+    const ipImages = resolveIpImages(model, options.ipImages ?? [])
+    resolveSettings(model, { ...options, prompt, controls, ipImages }, schedulerFor(model, options).config)
   }
 }
 
