@@ -9,7 +9,7 @@ import { readPictureSettings } from "../pipelines/picture-settings.ts"
 import type { Settings } from "../pipelines/settings.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { ControlOptions } from "./controls.ts"
-import { type DrawingOptions, drawOrders, inkling, pictureOptions } from "./drawing.ts"
+import { type DrawingOptions, drawOrders, inkling, pictureOptions, sideNames } from "./drawing.ts"
 import { facesAgain } from "./faces.ts"
 import { ipScaleAgain } from "./ip-adapter.ts"
 
@@ -54,12 +54,18 @@ export async function again(path: string, options: DrawingOptions): Promise<void
     path,
   )
   const faces = facesAgain(options, ofFaces, path)
-  const { width, height } = order
+  const { upscale, upscaleStrength, upscaleSteps, extend } = order
+  // Those of a picture that was drawn around another follow from the two.
+  const { width, height } = extend === undefined ? order : options
   await drawOrders([order], {
     ...options,
+    ...(!sideNames.some((side) => options[side] !== undefined) && extend),
     width,
     height,
     strength,
+    upscale: options.upscale ?? upscale,
+    upscaleStrength: options.upscaleStrength ?? upscaleStrength,
+    upscaleSteps: options.upscaleSteps ?? upscaleSteps,
     model: place,
     lora,
     ...control,

@@ -1,4 +1,5 @@
 import { UsageError } from "../ground/errors.ts"
+import type { Sides } from "../ground/extend.ts"
 import { parseSeed } from "../ground/random/seed.ts"
 import type { IpScale } from "../models/ip-scale.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
@@ -107,6 +108,13 @@ export interface Settings {
   readonly eta: number
   /** The share of the steps that were walked, where a picture was given to start from. */
   readonly strength?: number
+  /** How many times larger a second stage made what was drawn at this size, and how, where there was one. */
+  readonly upscale?: number
+  readonly upscaleStrength?: number
+  readonly upscaleSteps?: number
+  /** Pixels that were drawn around a picture, and over how many it faded into them, where that was so. */
+  readonly extend?: Sides
+  readonly overlap?: number
   readonly clipSkip: number
   readonly promptSyntax: PromptSyntax
   /** The words that the model had learnt by textual inversion, where there were any. */
@@ -264,6 +272,7 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     `Size: ${width}x${height}`,
     `Model: ${model}`,
     ...(settings.strength !== undefined ? [`Denoising strength: ${settings.strength}`] : []),
+    ...upscaleFacts(settings),
     // Web tools count the layers from 1, and call CUDA's random numbers NV.
     ...(clipSkip > 0 ? [`Clip skip: ${clipSkip + 1}`] : []),
     ...(noise === "cuda" ? ["RNG: NV"] : []),
@@ -278,6 +287,17 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     parameters: [[shown(prompt), ...tags].join(""), ...negative, facts.join(", ")].join("\n"),
     limn: JSON.stringify(own, (_, value) => (typeof value === "bigint" ? String(value) : value)),
   }
+}
+
+/** A second stage as web tools tell of it: they count the steps that were walked, and call its strength the picture's. */
+function upscaleFacts({ upscale, upscaleStrength, upscaleSteps }: Settings): string[] {
+  if (upscale === undefined || upscaleStrength === undefined || upscaleSteps === undefined) return []
+  return [
+    `Denoising strength: ${upscaleStrength}`,
+    `Hires upscale: ${upscale}`,
+    `Hires steps: ${stepsWalked(upscaleSteps, upscaleStrength)}`,
+    "Hires upscaler: Lanczos",
+  ]
 }
 
 function negatives(given: string | readonly string[], prompts: number): readonly string[] {

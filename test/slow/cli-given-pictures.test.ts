@@ -171,6 +171,42 @@ describe("limn again", () => {
     expect(decodePng(base).data).toEqual(decodePng(own).data)
   })
 
+  it("draws in two stages, and around a picture, as its file says", async () => {
+    await draw([
+      "a cat",
+      "--seed",
+      "7",
+      "--upscale",
+      "1.5",
+      "--upscale-strength",
+      "0.6",
+      "--upscale-steps",
+      "5",
+    ])
+    expect((await again(["cat-7.png", "--out", "again.png"])).code).toBe(0)
+    const around = ["--image", "cat-7.png", "--right", "20", "--top", "9"]
+    const drawn = await draw(["a dog", "--seed", "1", ...around])
+    expect(drawn).toEqual({ code: 0, stdout: "dog-1.png\n", stderr: "" })
+    expect((await again(["dog-1.png", "--image", "cat-7.png", "--out", "around.png"])).code).toBe(0)
+    const [cat, cats, dog, dogs] = ["cat-7.png", "again.png", "dog-1.png", "around.png"].map((path) =>
+      readFileSync(join(folder, path)),
+    )
+    expect(cats.equals(cat)).toBe(true)
+    expect(dogs.equals(dog)).toBe(true)
+    expect(decodePng(cat)).toMatchObject({ width: 96, height: 96 })
+    expect(decodePng(dog)).toMatchObject({ width: 116, height: 105 })
+    expect((await again(["dog-1.png"])).stderr).toBe(
+      "limn: dog-1.png was drawn over another picture; give that with --image.\n",
+    )
+  })
+
+  it.each([
+    [["--top", "8"], "--top says how to draw over a picture; give that with --image."],
+    [["--upscale-steps", "8"], "--upscale-steps says how to enlarge pictures; give --upscale too."],
+  ])("refuses %j alone", async (args, message) => {
+    expect(await draw(["a cat", ...args])).toEqual({ code: 2, stdout: "", stderr: `limn: ${message}\n` })
+  })
+
   it("decodes by the same decoder where that is given, and else says so", async () => {
     const decoder = ["--decoder", join(import.meta.dirname, "../golden/taesd/random")]
     await draw(["a cat", "--seed", "7", ...decoder])
