@@ -9,7 +9,8 @@ import { readPictureSettings } from "../pipelines/picture-settings.ts"
 import type { Settings } from "../pipelines/settings.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { ControlOptions } from "./controls.ts"
-import { type DrawingOptions, drawOrders, inkling, pictureOptions } from "./drawing.ts"
+import { type DrawingOptions, drawOrders, inkling, pictureOptions, sideNames } from "./drawing.ts"
+import { facesAgain } from "./faces.ts"
 import { ipScaleAgain } from "./ip-adapter.ts"
 
 /** Draws a picture again from the settings in its file; options change single settings. */
@@ -45,17 +46,31 @@ export async function again(path: string, options: DrawingOptions): Promise<void
   const place = options.model ?? (await placeOf(model, path))
   const lora = withScales(options.lora ?? [], loras ?? [], path)
   const control = withControls(options, controls ?? [], path)
-  const ipScale = ipScaleAgain(options, ipAdapters ?? [], path)
-  const { width, height } = order
+  const readers = ipAdapters ?? []
+  const ofFaces = readers.filter(({ faces }) => Array.isArray(faces))
+  const ipScale = ipScaleAgain(
+    options,
+    readers.filter((one) => !ofFaces.includes(one)),
+    path,
+  )
+  const faces = facesAgain(options, ofFaces, path)
+  const { upscale, upscaleStrength, upscaleSteps, extend } = order
+  // Those of a picture that was drawn around another follow from the two.
+  const { width, height } = extend === undefined ? order : options
   await drawOrders([order], {
     ...options,
+    ...(!sideNames.some((side) => options[side] !== undefined) && extend),
     width,
     height,
     strength,
+    upscale: options.upscale ?? upscale,
+    upscaleStrength: options.upscaleStrength ?? upscaleStrength,
+    upscaleSteps: options.upscaleSteps ?? upscaleSteps,
     model: place,
     lora,
     ...control,
     ipScale,
+    ...faces,
     textEncoder: options.textEncoder ?? textEncoder,
     precision: options.precision ?? precision,
   })

@@ -1,9 +1,10 @@
 import { UsageError } from "../ground/errors.ts"
-import type { Pixels } from "../ground/image.ts"
 import type { Control } from "../pipelines/controls.ts"
 import { edgesFor } from "../pipelines/controls.ts"
 import { definedSize, sizeOver } from "../pipelines/given-picture.ts"
 import type { Model } from "../pipelines/model.ts"
+import { extendedSize } from "../pipelines/outpaint.ts"
+import type { VerbOptions } from "../recipes/verb.ts"
 import { readPicture } from "./picture.ts"
 
 /** What the command line says of ControlNets; numbers are one for all of them, or one for each. */
@@ -20,10 +21,13 @@ export interface ControlOptions {
 /** What a model's ControlNets are to follow, once it is known at which size it draws. */
 export type ControlsFor = (model: Model) => readonly Control[]
 
-/** Reads the pictures that ControlNets follow; `over` is the picture to draw over, whose size goes before theirs. */
+/**
+ * Reads the pictures that ControlNets follow; the size of the picture to draw over or around, where there is one, goes
+ * before theirs.
+ */
 export async function readControls(
   options: ControlOptions & { readonly width?: number; readonly height?: number },
-  over: Pixels | undefined,
+  { image: over, extend }: Pick<VerbOptions, "image" | "extend">,
 ): Promise<ControlsFor> {
   const { control = [], controlImage = [] } = options
   if (control.length !== controlImage.length)
@@ -36,7 +40,10 @@ export async function readControls(
   const pictures = await Promise.all(controlImage.map((path) => readPicture(path.replace(edges, ""))))
   return (model) => {
     if (pictures.length === 0) return []
-    const size = { ...sizeOver(model, over ?? pictures[0]), ...definedSize(options) }
+    const size =
+      over !== undefined && extend !== undefined
+        ? extendedSize(over, extend)
+        : { ...sizeOver(model, over ?? pictures[0]), ...definedSize(options) }
     return pictures.map((picture, i) => ({
       image: edges.test(controlImage[i]) ? edgesFor(picture, size) : picture,
       scale: scales[i],

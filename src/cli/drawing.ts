@@ -1,17 +1,17 @@
 import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 import { makeFolder, peakMemoryBytes } from "#platform"
-import { UsageError } from "../ground/errors.ts"
+import type { Sides } from "../ground/extend.ts"
 import type { Pixels } from "../ground/image.ts"
 import { numberWhereExact } from "../ground/random/seed.ts"
 import type { TextPrecision } from "../pipelines/chatglm-blocks.ts"
 import { controlNet } from "../pipelines/controlnet.ts"
 import type { DenoiseStep } from "../pipelines/denoise.ts"
 import type { DrawOptions, DrawResult, Timings } from "../pipelines/draw.ts"
+import type { UpscaleOptions } from "../pipelines/hires-fix.ts"
 import type { HubOptions } from "../pipelines/hub-model.ts"
 import type { Image } from "../pipelines/image.ts"
-import { imageToImage } from "../pipelines/image-to-image.ts"
-import { inpaint } from "../pipelines/inpaint.ts"
+import type { IpImages } from "../pipelines/ip-images.ts"
 import type { LoadOptions } from "../pipelines/load.ts"
 import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
@@ -19,10 +19,13 @@ import type { Model } from "../pipelines/model.ts"
 import { linearPreview } from "../pipelines/preview.ts"
 import type { QuantizeProgress } from "../pipelines/quantized-weights.ts"
 import { learntWords, readsWeights } from "../pipelines/text-encoder.ts"
-import { textToImage } from "../pipelines/text-to-image.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
+import type { VerbOptions } from "../recipes/verb.ts"
+import { checkVerb, drawByVerb } from "../recipes/verb.ts"
 import type { ControlOptions } from "./controls.ts"
 import { readControls } from "./controls.ts"
+import type { FaceOptions } from "./faces.ts"
+import { faceAdditions, readFaceImages } from "./faces.ts"
 import { fetchingState } from "./fetching.ts"
 import { formatDuration } from "./format.ts"
 import { interruption } from "./interruption.ts"
@@ -35,7 +38,12 @@ import type { Progress } from "./progress.ts"
 import { progressOn } from "./progress.ts"
 
 /** What every command that draws can be told. */
-export interface DrawingOptions extends ControlOptions, IpOptions {
+export interface DrawingOptions
+  extends ControlOptions,
+    IpOptions,
+    FaceOptions,
+    UpscaleOptions,
+    Partial<Sides> {
   readonly model?: string
   /** Of a model on the Hub: a branch, a tag or a commit. */
   readonly revision?: string
@@ -116,8 +124,8 @@ export async function drawOrders(
   const place = openPlace(options.out, orders.length)
   const over = options.image === undefined ? undefined : await readPicture(options.image)
   const verb = await verbFor(over)
-  const controlsFor = await readControls(options, over)
-  const ipImages = await readIpImages(options)
+  const controlsFor = await readControls(options, { image: over, extend: sidesOf(options) })
+  const ipImages = await readSeen(options)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
     progress.clear()
@@ -207,21 +215,44 @@ export async function openModel(
     ...(options.lora ?? []).map(({ path, scale }) => lora(path, { scale })),
     ...(options.control ?? []).map((path) => controlNet(path, fetching)),
     ...ipAdditions(options, fetching),
+    ...faceAdditions(options, fetching),
   ]
   return additions.length > 0 ? model.with(...additions) : model
 }
 
-/** What the options ask of the model: to draw from the text alone, over a picture, or into one. */
-async function verbOf({ mask, strength }: DrawingOptions, image: Pixels | undefined): Promise<Verb> {
-  if (image === undefined) {
-    for (const [name, value] of Object.entries({ mask, strength }))
-      if (value !== undefined)
-        throw new UsageError(`--${name} says how to draw over a picture; give that with --image.`)
-    return textToImage
-  }
-  if (mask === undefined) return (model, options) => imageToImage(model, { ...options, image, strength })
-  const where = await readPicture(mask)
-  return (model, options) => inpaint(model, { ...options, image, mask: where, strength })
+/** What each of the IP-Adapters that the options name looks at. */
+export async function readSeen(options: IpOptions & FaceOptions): Promise<IpImages> {
+  const seen = [await readIpImages(options), await readFaceImages(options)]
+  const given = seen.filter((images) => images.length > 0)
+  return given.length === 1 ? given[0] : given
+}
+
+/** What the options ask of the model, beside what the orders say. */
+async function verbOf(options: DrawingOptions, image: Pixels | undefined): Promise<Verb> {
+  const verb = await verbOptions(options, image)
+  return (model, drawing) => drawByVerb(model, { ...drawing, ...verb })
+}
+
+/**
+ * What the options say, beside a prompt, of how to draw; pictures are read. Throws a UsageError for options of which one
+ * means nothing beside the others.
+ */
+export async function verbOptions(options: DrawingOptions, image: Pixels | undefined): Promise<VerbOptions> {
+  const { mask, strength, width, height, upscale, upscaleStrength, upscaleSteps } = options
+  const verb = { image, extend: sidesOf(options), strength, upscale, upscaleStrength, upscaleSteps }
+  const [side = "left"] = sideNames.filter((name) => options[name] !== undefined)
+  checkVerb({ ...verb, mask, width, height }, (name) =>
+    name === "extend" ? `--${side}` : `--${name.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`)}`,
+  )
+  return { ...verb, mask: mask === undefined ? undefined : await readPicture(mask) }
+}
+
+/** The options that say how far to draw around a picture. */
+export const sideNames = ["left", "top", "right", "bottom"] as const
+
+function sidesOf({ left, top, right, bottom }: Partial<Sides>): Partial<Sides> | undefined {
+  const given = Object.entries({ left, top, right, bottom }).filter(([, pixels]) => pixels !== undefined)
+  return given.length === 0 ? undefined : Object.fromEntries(given)
 }
 
 /** The options of a picture that the command line gives. */
@@ -265,7 +296,8 @@ function printPicture({ file, seed, settings, timings, warnings }: Done, image: 
   if (!stdout.isTTY) return void stdout.write(`${file}\n`)
   printPreview(image)
   const time = formatDuration(Object.values(timings).reduce((sum, ms) => sum + ms, 0))
-  const { width, height, steps } = settings
+  const { steps } = settings
+  const { width, height } = image.pixels
   stdout.write(`${file}  ${width}x${height}, ${steps} steps, seed ${seed}, ${time}\n`)
 }
 

@@ -1,6 +1,7 @@
 import { UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
 import { fuse as draw } from "../recipes/fuse.ts"
+import { refuseFaces } from "./faces.ts"
 import type { GenerateOptions } from "./generate.ts"
 import { generate } from "./generate.ts"
 
@@ -21,6 +22,7 @@ export async function fuse(words: readonly string[], options: FuseCommandOptions
     throw new UsageError("Fusion needs --identity, --style and an --ip-adapter (see limn fuse --help).")
   if (rest.ipImage !== undefined || rest.image !== undefined)
     throw new UsageError("Fusion looks at --identity and --style alone; leave --ip-image and --image away.")
+  refuseFaces("Fusion", rest)
   await generate(words, { ...rest, ipAdapter, ipImage: [identity, style], ipCopies: 2 }, () => {
     return (model, { ipImages = [], ...drawing }) => {
       const [first, second] = ipImages as readonly Pixels[]

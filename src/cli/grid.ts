@@ -7,7 +7,15 @@ import { grid } from "../recipes/grid.ts"
 import type { GridAxis } from "../recipes/grid-axes.ts"
 import { readControls } from "./controls.ts"
 import type { DrawingOptions } from "./drawing.ts"
-import { bigintAsText, openModel, PATIENCE_MS, pictureOptions, printPreview } from "./drawing.ts"
+import {
+  bigintAsText,
+  openModel,
+  PATIENCE_MS,
+  pictureOptions,
+  printPreview,
+  readSeen,
+  verbOptions,
+} from "./drawing.ts"
 import { interruption } from "./interruption.ts"
 import { readPicture } from "./picture.ts"
 import { openPlace, shownPath } from "./places.ts"
@@ -22,7 +30,7 @@ export interface GridCommandOptions extends DrawingOptions {
 
 /** Draws a picture for every two values of two settings, all on one sheet. */
 export async function drawGrid(words: readonly string[], options: GridCommandOptions): Promise<void> {
-  const { x, y, json = false, quiet = false, strength } = options
+  const { x, y, json = false, quiet = false } = options
   if (x === undefined)
     throw new UsageError("A grid needs --x, as in --x steps=4,8,16 (see limn grid --help).")
   const prompts = axisOf(options, "prompt")
@@ -34,8 +42,9 @@ export async function drawGrid(words: readonly string[], options: GridCommandOpt
   const seed = numberWhereExact(options.seed ?? BigInt(crypto.getRandomValues(new Uint32Array(1))[0]))
   const place = openPlace(options.out, 1)
   const image = options.image === undefined ? undefined : await readPicture(options.image)
-  const mask = options.mask === undefined ? undefined : await readPicture(options.mask)
-  const controlsFor = await readControls(options, image)
+  const verb = await verbOptions(options, image)
+  const controlsFor = await readControls(options, verb)
+  const ipImages = await readSeen(options)
   const progress = progressOn(process.stderr, { quiet })
   const stop = interruption(() => {
     progress.clear()
@@ -49,13 +58,12 @@ export async function drawGrid(words: readonly string[], options: GridCommandOpt
       ...pictureOptions(options),
       promptSyntax: readsWeights(model.textEncoders) ? "weighted" : "plain",
       controls: controlsFor(model),
+      ipImages,
       ...(prompts === undefined && { prompt }),
       seed,
       x,
       y,
-      image,
-      mask,
-      strength,
+      ...verb,
       signal: stop.signal,
       onStep({ step, steps }) {
         progress.show({ label: `drawing ${done + 1} of ${total}`, done: step, total: steps })

@@ -19,11 +19,16 @@ Examples:
   limn "一只猫" --model Kwai-Kolors/Kolors-diffusers --text-encoder int8
   limn --json < prompts.txt
   limn "a blue heart" --image red-heart-7.png --strength 0.6
+  limn "a wide beach" --image beach.jpg --left 128 --right 128
   limn "a house in snow" --model ~/sd-v1-5 --control-image canny:house.jpg \\
     --control lllyasviel/sd-controlnet-canny
   limn "a cat, in a garden" --model ~/sd-v1-5 --ip-image my-cat.jpg \\
     --ip-adapter h94/IP-Adapter/models/ip-adapter_sd15.safetensors
+  limn "西部牛仔，牛仔帽" --model Kwai-Kolors/Kolors-diffusers --face me.jpg \\
+    --face-id Kwai-Kolors/Kolors-IP-Adapter-FaceID-Plus \\
+    --face-models ~/antelopev2 --face-scale 0.8
   limn "a red heart" --variation-of 7 --images 4
+  limn "a lighthouse" --model ~/sd-v1-5 --upscale 2
   limn grid "a red heart" --x steps=4,8,16 --y guidance=1,3,5
   limn again red-heart-7.png --steps 40
   limn info red-heart-7.png
@@ -73,21 +78,24 @@ Examples:
 
 /** The command line: what can be said, and which command answers. */
 function program(): Command {
-  const limn = withPictures(withDrawingOptions(new Command("limn")))
+  const limn = withPictures(withSizes(withDrawingOptions(new Command("limn"))))
     .description("Draws pictures from text, on this machine.")
     .usage("[options] <prompt...>")
     .argument("[prompt...]", "what to draw; without it, each line of standard input")
     .version(version(), "--version", "print limn's version")
     .helpCommand(false)
     .enablePositionalOptions()
-    .configureHelp({ subcommandTerm: (command) => `${command.name()} ${command.usage()}` })
+    // Longer terms would leave the descriptions too little room to be wrapped in.
+    .configureHelp({
+      subcommandTerm: (command) => `${command.name()} ${command.usage().replace("[options] ", "")}`,
+    })
     .addHelpText("after", examples)
     .action(async (prompts: string[], options) => {
       const { generate } = await import("./generate.ts")
       await generate(prompts, options)
     })
 
-  withDrawingOptions(limn.command("again"))
+  withSizes(withDrawingOptions(limn.command("again")))
     .usage("[options] <picture>")
     .description("draw a picture again, as its file says")
     .argument("<picture>", "a .png file that limn, A1111 or ComfyUI wrote")
@@ -96,7 +104,7 @@ function program(): Command {
       await again(path, options)
     })
 
-  withDrawingOptions(limn.command("grid"))
+  withSizes(withDrawingOptions(limn.command("grid")))
     .usage("[options] [prompt]")
     .description("draw pictures with other settings side by side")
     .argument("[prompt...]", "what to draw, unless the grid is one of prompts")
@@ -222,6 +230,17 @@ function withDrawingOptions(command: Command): Command {
     .addOption(listOption("--ip-image <file>", "a picture that it looks at; may be repeated"))
     .addOption(numberOption("--ip-scale <x>", "how much of it (default: 1; Kolors: 0.5)"))
     .option("--ip-encoder <path>", "its image encoder (default: image_encoder beside it)")
+    .option(
+      "--face-id <path>",
+      "an IP-Adapter that reads faces, as Kolors' FaceID: a folder, a file, or org/name",
+    )
+    .addOption(listOption("--face <file>", "a picture of a face; may be repeated"))
+    .addOption(
+      listOption("--face-models <path>", "insightface's networks, as the folder antelopev2, or files"),
+    )
+    .addOption(numbersOption("--face-index <n>", "which face, 0 being the largest (default: 0)"))
+    .addOption(numberOption("--face-scale <x>", "how much of it (default: 1; Kolors: 0.8)"))
+    .option("--face-encoder <path>", "its image encoder (default: the one beside it)")
     .addOption(choiceOption("--device <name>", ["auto", "cpu", "webgpu", "cuda"]))
     .addOption(choiceOption("--precision <name>", ["auto", "fp32", "fp16", "int8"]))
     .addOption(
@@ -236,6 +255,18 @@ function withDrawingOptions(command: Command): Command {
     .option("--json", "print one JSON object and nothing else")
     .option("--quiet", "print nothing but errors")
     .addOption(debugOption())
+}
+
+/** The options that say how much larger pictures become. */
+function withSizes(command: Command): Command {
+  return command
+    .addOption(numberOption("--upscale <x>", "draw, enlarge so many times, and draw over that"))
+    .addOption(numberOption("--upscale-strength <x>", "how far to leave it, 0 to 1 (default: 0.5)"))
+    .addOption(numberOption("--upscale-steps <n>", "steps of the second stage (default: of the first)"))
+    .addOption(numberOption("--left <n>", "pixels to draw around --image, on its left"))
+    .addOption(numberOption("--top <n>", "above it"))
+    .addOption(numberOption("--right <n>", "on its right"))
+    .addOption(numberOption("--bottom <n>", "below it"))
 }
 
 function debugOption(): Option {

@@ -64,20 +64,24 @@ export interface OnnxValueInfo {
   readonly shape: readonly (number | string)[]
 }
 
-/** A whole model: one graph, and the operator sets that its nodes come from (domain to version, "" for ONNX's own). */
-export interface OnnxModel {
-  readonly irVersion: number
-  readonly opsets: Readonly<Record<string, number>>
+/** What a graph takes and gives. */
+export interface OnnxSignature {
   readonly graphName: string
-  readonly nodes: readonly OnnxNode[]
-  readonly initializers: readonly OnnxInitializer[]
   readonly inputs: readonly OnnxValueInfo[]
   readonly outputs: readonly OnnxValueInfo[]
+}
+
+/** A whole model: one graph, and the operator sets that its nodes come from (domain to version, "" for ONNX's own). */
+export interface OnnxModel extends OnnxSignature {
+  readonly irVersion: number
+  readonly opsets: Readonly<Record<string, number>>
+  readonly nodes: readonly OnnxNode[]
+  readonly initializers: readonly OnnxInitializer[]
   readonly producer?: string
 }
 
 /** `TensorProto.DataType` of each element type. */
-const dataTypes: { readonly [D in DType]: number } = {
+export const dataTypes: { readonly [D in DType]: number } = {
   float32: 1,
   uint8: 2,
   int8: 3,

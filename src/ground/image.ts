@@ -23,3 +23,13 @@ export function pixels(width: number, height: number, channels: 3 | 4, data: Uin
     )
   return { width, height, channels, data }
 }
+
+/** A picture whose rows are the columns of another, from the left. */
+export function transposed({ width, height, channels, data }: Pixels): Pixels {
+  const out = new Uint8Array(data.length)
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      for (let c = 0; c < channels; c++)
+        out[(x * height + y) * channels + c] = data[(y * width + x) * channels + c]
+  return pixels(height, width, channels, out)
+}

@@ -1,6 +1,6 @@
 import { UsageError } from "./errors.ts"
 import type { Pixels } from "./image.ts"
-import { pixels } from "./image.ts"
+import { pixels, transposed } from "./image.ts"
 
 /** A filter's weight at a distance in pixels, and beyond which distance it is zero. */
 interface Filter {
@@ -96,14 +96,4 @@ function tapsOf(from: number, to: number, { support, weight }: Filter): Taps[] {
 /** To the nearest whole number, halves away from zero. */
 function roundAway(x: number): number {
   return Math.sign(x) * Math.floor(Math.abs(x) + 0.5)
-}
-
-/** Columns become rows. */
-function transposed({ width, height, channels, data }: Pixels): Pixels {
-  const out = new Uint8Array(data.length)
-  for (let y = 0; y < height; y++)
-    for (let x = 0; x < width; x++)
-      for (let c = 0; c < channels; c++)
-        out[(x * height + y) * channels + c] = data[(y * width + x) * channels + c]
-  return pixels(height, width, channels, out)
 }

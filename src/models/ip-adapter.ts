@@ -1,15 +1,20 @@
+import { constant } from "../graph/node.ts"
 import { add, attention, linear, mul, reshape, slice } from "../graph/ops/index.ts"
 import type { Attend, WeightUpdates } from "../graph/passes/low-rank.ts"
+import { joinUpdates } from "../graph/passes/low-rank.ts"
 import type { Value } from "../graph/value.ts"
 import type { StoredWeight } from "../graph/weights.ts"
 import { storedWeights } from "../graph/weights.ts"
-import { FormatError, LimnError } from "../ground/errors.ts"
+import { FormatError } from "../ground/errors.ts"
 import type { Shape } from "../ground/shape.ts"
+import { float32 } from "../ground/tensor.ts"
 import type { UNetConfig } from "./config/unet.ts"
+import type { FaceProjectionConfig } from "./face-projection.ts"
+import { faceProjectionConfig, faceProjectionModule } from "./face-projection.ts"
 import type { ImageProjectionConfig } from "./image-projection.ts"
 import { imageProjectionConfig, imageProjectionModule } from "./image-projection.ts"
 import { linear as linearParameters } from "./parameters/layers.ts"
-import type { ParameterSpec } from "./parameters/module.ts"
+import type { Module, ParameterSpec } from "./parameters/module.ts"
 import { parametersOf } from "./parameters/module.ts"
 import { unetParameters } from "./parameters/unet.ts"
 
@@ -47,14 +52,19 @@ export function textAttentions(config: UNetConfig): TextAttention[] {
 
 /** What an IP-Adapter's file holds. */
 export interface IpAdapterLayout {
-  readonly projection: ImageProjectionConfig
-  /** Its tensors, under the names of its authors: `image_proj.*`, `ip_adapter.*`. */
+  readonly projection: ImageProjectionConfig | FaceProjectionConfig
+  /** Its tensors, under the names of its authors: `image_proj.*`, and `ip_adapter.*` or Kolors' `adapter_modules.*`. */
   readonly specs: readonly ParameterSpec[]
+  /** The name of its part for the attentions. */
+  readonly attentionPart: AttentionPart
 }
 
+/** What authors call the layers of the attentions; each name goes with ways of its own to read faces. */
+export type AttentionPart = "ip_adapter" | "adapter_modules"
+
 /**
- * What an IP-Adapter of these tensors must hold to fit a U-Net. Throws a LimnError for one that reads recognised faces, a
- * FormatError where it is none at all or made for another model, which names both sizes.
+ * What an IP-Adapter of these tensors must hold to fit a U-Net. Throws a FormatError where it is none at all or made for
+ * another model, which names both sizes.
  */
 export function ipAdapterLayout(
   path: string,
@@ -67,22 +77,26 @@ export function ipAdapterLayout(
       name.startsWith(PROJECTION) ? [[name.slice(PROJECTION.length), tensor] as const] : [],
     ),
   )
-  const keys = names.filter((name) => /^ip_adapter\.\d+\.to_k_ip\.weight$/.test(name))
-  const projection = imageProjectionConfig(own)
-  if (own.size > 0 && projection === undefined)
-    throw new LimnError(
-      `${path} reads faces that another network has recognised (FaceID), which limn does not do; give an IP-Adapter that reads pictures.`,
-    )
+  const keys = names.filter((name) => /^(ip_adapter|adapter_modules)\.\d+\.to_k_ip\.weight$/.test(name))
+  const attentionPart = keys.some((name) => name.startsWith("adapter_modules"))
+    ? "adapter_modules"
+    : "ip_adapter"
+  const fromKolors = attentionPart === "adapter_modules"
+  // The second version of h94's FaceID Plus has the tensors of the first.
+  const shortcut = fromKolors || /plus-?v2/i.test(path)
+  const projection = imageProjectionConfig(own) ?? faceProjectionConfig(own, shortcut)
   if (projection === undefined || keys.length === 0)
     throw new FormatError(
       `${path} holds no IP-Adapter, whose tensors are called image_proj and ip_adapter; give one.`,
     )
-  const sizes = Object.values(projection).filter((value) => typeof value === "number")
-  if (!sizes.every((size) => Number.isInteger(size) && size > 0))
+  const sizes = Object.values({ ...("structure" in projection && projection.structure), ...projection })
+  if (!sizes.every((size) => typeof size !== "number" || (Number.isInteger(size) && size > 0)))
     throw new FormatError(
       `${path} lacks tensors of its image_proj, or has some in shapes that do not go together; fetch it again.`,
     )
-  const [wanted] = unet.crossAttentionDim
+  const [attended] = unet.crossAttentionDim
+  // Kolors' go the way of the text, through the U-Net's projection.
+  const wanted = (fromKolors ? unet.encoderHidDim : undefined) ?? attended
   const attentions = textAttentions(unet)
   if (projection.width !== wanted)
     throw new FormatError(
@@ -92,21 +106,47 @@ export function ipAdapterLayout(
     throw new FormatError(
       `${path} is for a model with ${keys.length} attentions to the text, and this one has ${attentions.length}; give an IP-Adapter made for it.`,
     )
-  const plain = (width: number) => linearParameters(wanted, width, { bias: false })
-  const widened = attentions.map(({ number, width }) => [
-    number,
-    { to_k_ip: plain(width), to_v_ip: plain(width) },
+  const rank = tensors.get(`${attentionPart}.1.to_q_lora.down.weight`)?.shape[0]
+  const plain = (from: number, to: number) => linearParameters(from, to, { bias: false })
+  const layers = attentions.flatMap(({ number, width }) => [
+    ...(rank === undefined ? [] : [[number - 1, lorasOf(width, width, rank)] as const]),
+    [
+      number,
+      {
+        to_k_ip: plain(attended, width),
+        to_v_ip: plain(attended, width),
+        ...(rank !== undefined && lorasOf(width, attended, rank)),
+      },
+    ] as const,
   ])
   return {
     projection,
+    attentionPart,
     specs: parametersOf({
-      image_proj: imageProjectionModule(projection),
-      ip_adapter: Object.fromEntries(widened),
+      image_proj:
+        projection.kind === "face" ? faceProjectionModule(projection) : imageProjectionModule(projection),
+      [attentionPart]: Object.fromEntries(layers),
     }),
   }
 }
 
 const PROJECTION = "image_proj."
+
+/** The layers of an attention that FaceID adapters bring LoRAs for, and what they are called there. */
+const loraLayers = { to_q: "to_q", to_k: "to_k", to_v: "to_v", "to_out.0": "to_out" } as const
+
+/** LoRAs for queries [.., width] that attend to what is `seen` wide, as diffusers' `LoRALinearLayer` has them. */
+function lorasOf(width: number, seen: number, rank: number): Module {
+  return Object.fromEntries(
+    Object.values(loraLayers).map((name) => [
+      `${name}_lora`,
+      {
+        down: linearParameters(name === "to_k" || name === "to_v" ? seen : width, rank, { bias: false }),
+        up: linearParameters(rank, width, { bias: false }),
+      },
+    ]),
+  )
+}
 
 /** What a U-Net's graph is fed for an IP-Adapter. */
 export interface IpAdapterInputs {
@@ -118,37 +158,59 @@ export interface IpAdapterInputs {
   mask(queries: number): Value | undefined
 }
 
+/** An IP-Adapter's layers in the attentions. */
+export interface IpAdapterLayers {
+  /** Its file's tensors. */
+  readonly tensors: ReadonlyMap<string, StoredWeight>
+  readonly attentionPart: AttentionPart
+  /** Its file, for errors. */
+  readonly path: string
+}
+
 /**
  * Decoupled cross-attention (Ye et al. 2023; diffusers `IPAdapterAttnProcessor2_0`): what queries find in the text gains
  * what they find in the pictures, by keys and values of its own, times the scale. Without masks they attend to the
- * tokens of all pictures together, with masks to those of each apart. Names in the graph begin with `prefix`, which no
- * other adapter of the graph may have.
+ * tokens of all pictures together, with masks to those of each apart. LoRAs that came with it, for attentions of both
+ * kinds, count in full at every scale. Names in the graph begin with `prefix`, which no other adapter of the graph may
+ * have.
  */
 export function ipAdapterUpdates(
   attentions: readonly TextAttention[],
-  tensors: ReadonlyMap<string, StoredWeight>,
+  { tensors, attentionPart, path }: IpAdapterLayers,
   { tokens, scales, mask }: IpAdapterInputs,
-  { prefix, path }: { readonly prefix: string; readonly path: string },
+  prefix: string,
 ): WeightUpdates {
-  const named = [...tensors].map(([name, tensor]) => [`${prefix}.${name}`, tensor] as const)
-  const weights = storedWeights(new Map(named), path).at(prefix).at("ip_adapter")
+  // Updates of weights call a LoRA's matrices "down" and "up".
+  const named = [...tensors].map(
+    ([name, tensor]) => [`${prefix}.${name.replace(/(_lora\.\w+)\.weight$/, "$1")}`, tensor] as const,
+  )
+  const weights = storedWeights(new Map(named), path).at(prefix).at(attentionPart)
   const [batch, pictures, count, width] = tokens.shape
   const all = reshape(tokens, [batch, pictures * count, width])
-  return new Map(
-    attentions.map(({ path, number }, i) => {
-      const w = weights.at(number)
-      const attend: Attend = (queries, options) => {
-        const look = (seen: Value) =>
-          attention(queries, linear(seen, w.at("to_k_ip")), linear(seen, w.at("to_v_ip")), options)
-        const scale = slice(scales, 0, i, i + 1)
-        const where = mask(queries.shape[1])
-        if (where === undefined) return mul(look(all), scale)
-        return Array.from({ length: pictures }, (_, n) => {
-          const seen = look(slice(all, 1, n * count, (n + 1) * count))
-          return mul(mul(seen, reshape(slice(where, 1, n, n + 1), [batch, queries.shape[1], 1])), scale)
-        }).reduce(add)
-      }
-      return [`${path}.to_k.weight`, [{ kind: "attention", attend }]]
-    }),
+  const updates = attentions.map(({ path: place, number }, i): WeightUpdates => {
+    const w = weights.at(number)
+    const attend: Attend = (queries, options) => {
+      const look = (seen: Value) =>
+        attention(queries, linear(seen, w.at("to_k_ip")), linear(seen, w.at("to_v_ip")), options)
+      const scale = slice(scales, 0, i, i + 1)
+      const where = mask(queries.shape[1])
+      if (where === undefined) return mul(look(all), scale)
+      return Array.from({ length: pictures }, (_, n) => {
+        const seen = look(slice(all, 1, n * count, (n + 1) * count))
+        return mul(mul(seen, reshape(slice(where, 1, n, n + 1), [batch, queries.shape[1], 1])), scale)
+      }).reduce(add)
+    }
+    return new Map([[`${place}.to_k.weight`, [{ kind: "attention", attend }]]])
+  })
+  if (!weights.at(1).has("to_q_lora")) return joinUpdates(updates)
+  const whole = constant(float32([1], [1]))
+  const loras = attentions.flatMap(({ path: place, number }) =>
+    [place.replace(/attn2$/, "attn1"), place].flatMap((attention, i) =>
+      Object.entries(loraLayers).map(([layer, name]): WeightUpdates => {
+        const factors = weights.at(number - 1 + i).at(`${name}_lora`)
+        return new Map([[`${attention}.${layer}.weight`, [{ kind: "low-rank", factors, scale: whole }]]])
+      }),
+    ),
   )
+  return joinUpdates([...updates, ...loras])
 }

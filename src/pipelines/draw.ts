@@ -89,7 +89,7 @@ export async function draw(
   const scheduler = schedulerFor(model, options)
   const ipImages = resolveIpImages(model, options.ipImages ?? [])
   const controls = resolveControls(model, options.controls ?? [])
-  const settings = resolveSettings(model, { ...options, controls }, scheduler.config)
+  const settings = resolveSettings(model, { ...options, controls, ipImages }, scheduler.config)
   scheduler.setTimesteps(settings.steps)
   checkMemory(model)
   signal?.throwIfAborted()

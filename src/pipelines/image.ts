@@ -3,6 +3,7 @@ import { encodePng } from "../formats/png.ts"
 import type { Pixels } from "../ground/image.ts"
 import { pixels } from "../ground/image.ts"
 import { resizeImage } from "../ground/resize.ts"
+import { roundHalfEven } from "../ground/rounding.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 
@@ -42,12 +43,6 @@ export function pixelsFromTensor(decoded: Tensor<"float32">): Pixels {
       data[3 * i + channel] = roundHalfEven(Math.fround(Math.min(1, Math.max(0, unit)) * 255))
     }
   return pixels(width, height, 3, data)
-}
-
-function roundHalfEven(value: number): number {
-  const down = Math.floor(value)
-  const rest = value - down
-  return rest > 0.5 || (rest === 0.5 && down % 2 === 1) ? down + 1 : down
 }
 
 /**

@@ -33,7 +33,7 @@ export async function inpaint(model: Model, options: InpaintOptions): Promise<Dr
   const { inpaintStrength, inpaintGuidance } = model.usage
   const { image, mask: drawn, softMask = false, strength = inpaintStrength } = options
   const { guidanceScale = inpaintGuidance } = options
-  const seesMask = model.unetConfig.inChannels !== model.vaeConfig.latentChannels
+  const seesMask = seesMasks(model)
   const given = { ...sizeOver(model, image), ...definedSize(options), strength, guidanceScale }
   return draw(model, { ...options, ...given }, async (prepared) => {
     const { settings, scheduler, random } = prepared
@@ -52,6 +52,11 @@ export async function inpaint(model: Model, options: InpaintOptions): Promise<Dr
     if (seesMask) return { latents, firstStep, extraChannels: withChannels(latentMask, rest) }
     return { latents, firstStep, held: { original: original!, noise, mask: latentMask } }
   })
+}
+
+/** Whether a model was made to fill in pictures: its denoiser sees the mask beside the latents. */
+export function seesMasks({ unetConfig, vaeConfig }: Model): boolean {
+  return unetConfig.inChannels !== vaeConfig.latentChannels
 }
 
 /** The picture with grey where it will be drawn anew. */

@@ -10,17 +10,18 @@ import { namesSingleFile } from "./single-file.ts"
 /** Where an IP-Adapter lies on this machine, absolute. */
 export interface IpAdapterPlaces {
   readonly file: string
-  /** The folder of its image encoder. */
-  readonly imageEncoder: string
+  /** The folder of its image encoder; undefined where there is none, as some that read faces need none. */
+  readonly imageEncoder: string | undefined
 }
 
-/** What authors call the folder of the image encoder that adapters beside it were trained with. */
-const ENCODER = "image_encoder"
+/** What authors call the folder of the image encoder that adapters beside it were trained with; Kolors' FaceID the second. */
+export const ENCODERS = ["image_encoder", "clip-vit-large-patch14-336"] as const
 
 /**
  * Finds an IP-Adapter: its file, a folder with one, or the same in a repo of the Hub (`org/name`, `org/name/path`), from
- * which it is fetched with its image encoder. That is in `image_encoder` beside the file unless said otherwise.
- * Throws a UsageError where there is nothing at the path, or several adapters, a LimnError where there is no image encoder.
+ * which it is fetched with its image encoder. That is beside the file unless said otherwise.
+ * Throws a UsageError where there is nothing at the path, or several adapters, a LimnError where the image encoder is not
+ * where it was said, or not in the repo of an adapter that is not called FaceID.
  */
 export async function findIpAdapter(given: IpAdapter, variant: string | undefined): Promise<IpAdapterPlaces> {
   const place = absolutePath(given.path)
@@ -36,9 +37,11 @@ export async function findIpAdapter(given: IpAdapter, variant: string | undefine
 async function local({ path, imageEncoder }: IpAdapter, place: string): Promise<IpAdapterPlaces> {
   const isFile = namesSingleFile(place)
   const file = isFile ? place : absolutePath(place, adapterAmong(await list(place), path))
-  const encoder = imageEncoder ? absolutePath(imageEncoder) : absolutePath(file, "..", ENCODER)
-  if (!(await exists(absolutePath(encoder, "config.json")))) throw withoutEncoder(path, encoder)
-  return { file, imageEncoder: encoder }
+  const given = imageEncoder === undefined ? undefined : absolutePath(imageEncoder)
+  for (const encoder of given ? [given] : ENCODERS.map((name) => absolutePath(file, "..", name)))
+    if (await exists(absolutePath(encoder, "config.json"))) return { file, imageEncoder: encoder }
+  if (given !== undefined) throw withoutEncoder(path, given)
+  return { file, imageEncoder: undefined }
 }
 
 async function fetched(given: IpAdapter, repo: string, inside: string): Promise<IpAdapterPlaces> {
@@ -46,7 +49,7 @@ async function fetched(given: IpAdapter, repo: string, inside: string): Promise<
   // An encoder that is here already is not fetched.
   const here = imageEncoder !== undefined && (await exists(absolutePath(imageEncoder, "config.json")))
   let file = ""
-  let encoder = ""
+  let encoder: string | undefined
   const choose = async (remote: RemoteFolder) => {
     const { names } = remote
     const folder = names.has(inside) ? dirOf(inside) : inside
@@ -55,15 +58,17 @@ async function fetched(given: IpAdapter, repo: string, inside: string): Promise<
     if (beside.length === 0)
       throw new UsageError(`${repo} has no ${inside}; give the place of an IP-Adapter in it.`)
     file = names.has(inside) ? inside : below(adapterAmong(beside.map(lastPart), path))
-    encoder = imageEncoder ?? below(ENCODER)
     if (here) return [file]
-    if (!names.has(`${encoder}/config.json`)) throw withoutEncoder(path, encoder)
+    const wanted = imageEncoder === undefined ? ENCODERS.map(below) : [imageEncoder]
+    encoder = wanted.find((folder) => names.has(`${folder}/config.json`))
+    if (encoder === undefined && imageEncoder === undefined && /face-?id/i.test(file)) return [file]
+    if (encoder === undefined) throw withoutEncoder(path, wanted[0])
     return [file, `${encoder}/config.json`, ...(await neededWeights(remote, encoder, variant))]
   }
   const root = await fetchSnapshot({ repo, revision, signal, onProgress, choose })
   return {
     file: absolutePath(root, file),
-    imageEncoder: here ? absolutePath(imageEncoder) : absolutePath(root, encoder),
+    imageEncoder: here ? absolutePath(imageEncoder) : encoder && absolutePath(root, encoder),
   }
 }
 
@@ -82,7 +87,8 @@ function adapterAmong(names: readonly string[], path: string): string {
   )
 }
 
-function withoutEncoder(path: string, encoder: string): LimnError {
+/** The error of an adapter that has no image encoder at such a place, and needs one. */
+export function withoutEncoder(path: string, encoder: string): LimnError {
   return new LimnError(
     `The IP-Adapter ${path} has no image encoder at ${encoder}; say where the one is that it was trained with, as imageEncoder.`,
   )

@@ -4,13 +4,11 @@ import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import { ipFeeds, withoutPictures } from "./ip-feeds.ts"
 import { maskForQueries, maskTensor } from "./masks.ts"
-import type { Conditioning, LoadedIpAdapter, Model } from "./model.ts"
+import type { Conditioning, LoadedIpAdapter, Model, SeenImage } from "./model.ts"
 import { joinRows } from "./rows.ts"
 
-/** A picture that an IP-Adapter looks at. */
-export interface IpImage {
-  /** Its middle square is seen; transparent parts become white. */
-  readonly image: Pixels
+/** A picture that an IP-Adapter looks at. Its middle square is seen, or one face; transparent parts become white. */
+export interface IpImage extends SeenImage {
   /**
    * White where it counts in what is drawn, black where not, resized to that; default: everywhere. Where one picture of an
    * adapter has a mask, each is looked at apart; else all are looked at together.
@@ -37,7 +35,22 @@ export function resolveIpImages(
     throw new UsageError(
       `${name} has ${ipAdapters.length} IP-Adapters, and ipImages are for ${lists.length}; give each one picture, or a list.`,
     )
-  return ipAdapters.map((_, i) => lists[i].map((one) => ("image" in one ? one : { image: one })))
+  return ipAdapters.map(({ path, faceModels }, i) =>
+    lists[i].map((one) => {
+      const seen = "image" in one ? one : { image: one }
+      if (seen.face !== undefined) checkFace(seen.face, path, faceModels !== undefined)
+      return seen
+    }),
+  )
+}
+
+function checkFace(face: number, path: string, readsFaces: boolean): void {
+  if (!readsFaces)
+    throw new UsageError(
+      `The IP-Adapter ${path} looks at whole pictures, and face ${face} of one is asked for; leave face away.`,
+    )
+  if (!Number.isInteger(face) || face < 0)
+    throw new UsageError(`face is ${face}; give a whole number from 0, the largest.`)
 }
 
 /** What is drawn after pictures. */
@@ -67,10 +80,9 @@ export async function encodeIpImages(
   const negative: Record<string, Tensor<"float32">> = {}
   for (const [i, adapter] of model.ipAdapters.entries()) {
     const { tokens, mask } = ipFeeds(i)
-    const pictures = images[i].map(({ image }) => image)
-    const seen = await adapter.readTokens([...pictures, ...(guided ? [undefined] : [])])
-    conditioning[tokens] = repeated(joinRows(seen.slice(0, pictures.length)), count)
-    negative[tokens] = repeated(joinRows(pictures.map(() => seen.at(-1)!)), count)
+    const seen = await adapter.readTokens([...images[i], ...(guided ? [undefined] : [])])
+    conditioning[tokens] = repeated(joinRows(seen.slice(0, images[i].length)), count)
+    negative[tokens] = repeated(joinRows(images[i].map(() => seen.at(-1)!)), count)
     for (const [queries, one] of masksOf(model, adapter, images[i], drawing))
       conditioning[mask(queries)] = negative[mask(queries)] = repeated(one, count)
   }

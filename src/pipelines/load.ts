@@ -159,6 +159,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     mostClipSkip: Math.min(...textEncoders.map(({ mostSkip }) => mostSkip)),
     zeroNegative,
     unet: unetNetwork,
+    textProjection: unetFiles.tensors.has(`${TEXT_PROJECTION}.weight`)
+      ? () => unetWeights().at(TEXT_PROJECTION)
+      : undefined,
     encoder,
     decoder,
     decoderPath,
@@ -179,6 +182,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const { signal, onCalibration } = options
   return int8Model(model, parts, { signal, onProgress: onCalibration })
 }
+
+/** The U-Net's layer that projects texts, as diffusers calls it. */
+const TEXT_PROJECTION = "encoder_hid_proj"
 
 async function modelFile(path: string): Promise<string> {
   const file = absolutePath(path)

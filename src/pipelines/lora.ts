@@ -80,7 +80,7 @@ interface Added extends Pick<ReadLora, "layers"> {
 /** Reads the one file of a LoRA, or those of its folder. */
 async function readFiles(model: Model, path: string): Promise<ReadLora> {
   if (!(await exists(path))) throw new UsageError(`There is no LoRA at ${path}; give a file or a folder.`)
-  const files = namesSingleFile(path) ? [path] : await filesOf(path)
+  const files = await filesOf(path)
   const parts = partsOf(model)
   const read = []
   for (const file of files) {
@@ -100,9 +100,13 @@ async function readFiles(model: Model, path: string): Promise<ReadLora> {
   }
 }
 
-/** The files of a LoRA in a folder: what diffusers calls that of the model, and behind it PEFT's, of the text encoder. */
+/**
+ * The files of a LoRA: the one that is given, whatever it is called, or those of a folder, which are what diffusers calls
+ * that of the model, and behind it PEFT's, of the text encoder.
+ */
 async function filesOf(folder: string): Promise<string[]> {
-  const names = await list(folder)
+  const names = namesSingleFile(folder) ? undefined : await list(folder).catch(() => undefined)
+  if (names === undefined) return [folder]
   const found = ["pytorch_lora_weights", "adapter_model"].flatMap(
     (stem) => [`${stem}.safetensors`, `${stem}.bin`].find((name) => names.includes(name)) ?? [],
   )

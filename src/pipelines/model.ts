@@ -1,3 +1,4 @@
+import type { Weights } from "../graph/weights.ts"
 import type { Pixels } from "../ground/image.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { AutoencoderConfig } from "../models/config/autoencoder.ts"
@@ -9,6 +10,7 @@ import type { Device } from "../runtime/session.ts"
 import type { TextPrecision } from "./chatglm-blocks.ts"
 import type { Component } from "./component.ts"
 import type { ModelDefaults } from "./defaults.ts"
+import type { FaceModelPlaces } from "./face-models.ts"
 import type { Family } from "./family.ts"
 import type { HubOptions } from "./hub-model.ts"
 import type { Network, NetworkOptions } from "./network.ts"
@@ -94,20 +96,31 @@ export interface IpAdapter extends HubOptions {
   readonly scale?: IpScale
   /** The folder of its image encoder, where that is not known from its own place. */
   readonly imageEncoder?: string
+  /** Where insightface's networks are, for an adapter that reads faces. */
+  readonly faceModels?: FaceModelPlaces
+}
+
+/** What an IP-Adapter looks at. */
+export interface SeenImage {
+  readonly image: Pixels
+  /** Which of its faces, where the adapter reads faces: 0 (the default) is the largest. */
+  readonly face?: number
 }
 
 /** An IP-Adapter that a model has. */
 export interface LoadedIpAdapter {
   /** Its file's name without the ending. */
   readonly name: string
-  /** Its file, and the folder of its image encoder, absolute. */
+  /** Its file, and the folder of its image encoder where it has one, absolute. */
   readonly path: string
-  readonly imageEncoder: string
+  readonly imageEncoder: string | undefined
   readonly scale: IpScale
   /** The attentions that it widens, in its order. */
   readonly attentions: readonly TextAttention[]
-  /** Pictures as the tokens that the U-Net attends to, each [1, T, D]; undefined is no picture, for guidance. */
-  readTokens(pictures: readonly (Pixels | undefined)[]): Promise<readonly Tensor<"float32">[]>
+  /** Where insightface's networks are, where it reads the faces in pictures; else undefined. */
+  readonly faceModels: FaceModelPlaces | undefined
+  /** Images as the tokens that the U-Net attends to, each [1, T, D]; undefined is no image, for guidance. */
+  readTokens(images: readonly (SeenImage | undefined)[]): Promise<readonly Tensor<"float32">[]>
 }
 
 /** What can be given to a model that is loaded. */
@@ -143,6 +156,8 @@ export interface Model {
   readonly zeroNegative: boolean
   /** `sample` [B, C, h, w], `timestep` [B], the conditioning and any residuals -> `output` [B, C, h, w]. */
   readonly unet: Network
+  /** The layer that the U-Net projects texts by, for one graph, where it does (Kolors). */
+  readonly textProjection: (() => Weights) | undefined
   /** `image` [1, 3, H, W] in [-1, 1] -> `moments` [1, 2 C, h, w]: means before logarithms of variances, unscaled. */
   readonly encoder: Network
   /** `latents` [1, C, h, w] -> `image` [1, 3, H, W], about [-1, 1]. */

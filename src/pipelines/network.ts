@@ -73,6 +73,20 @@ export function network(describe: Describe, options: NetworkOptions): Network {
   return member(graphs({ describe, updates: [], passes: [] }, options), {})
 }
 
+/** Runs a network for each of some inputs in turn, then gives its memory back. */
+export async function runAndClose(
+  network: Network,
+  all: readonly Inputs<Tensor>[],
+): Promise<Record<string, Tensor>[]> {
+  try {
+    const outputs = []
+    for (const inputs of all) outputs.push(await network.run(inputs))
+    return outputs
+  } finally {
+    await network.close()
+  }
+}
+
 /** One of the networks that share graphs, and what it feeds them at every run. */
 function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
   const leave = shared.join()

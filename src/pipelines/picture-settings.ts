@@ -2,7 +2,9 @@ import { FormatError } from "../ground/errors.ts"
 import { numberWhereExact, parseSeed } from "../ground/random/seed.ts"
 import { schedulerNames } from "../schedulers/scheduler.ts"
 import { textPrecisions } from "./chatglm-blocks.ts"
+import type { UpscaleOptions } from "./hires-fix.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
+import { stepsWalked } from "./settings.ts"
 
 /** How a picture was made, as far as its file tells. */
 export interface PictureSettings {
@@ -12,7 +14,7 @@ export interface PictureSettings {
   readonly decoder?: string
   /** What the matrices of Kolors' text encoder were kept in, where that was asked. */
   readonly textEncoder?: Settings["textEncoder"]
-  readonly options: PictureOptions & Pick<Settings, "strength">
+  readonly options: PictureOptions & Pick<Settings, "strength" | "extend" | "overlap"> & UpscaleOptions
   /** The words that the model had learnt by textual inversion. */
   readonly embeddings: readonly string[]
   /** What the model was given beside its checkpoint, where it was, by name. */
@@ -115,6 +117,7 @@ function fromParameters(text: string, name: string): PictureSettings {
   const warnings: string[] = []
   const scheduler = schedulerOf([pairs.get("Sampler"), pairs.get("Schedule type")], warnings)
   const skip = number("Clip skip")
+  const strengths = strengthsOf(number, pairs.get("Hires upscaler"), warnings)
   const seed = pairs.has("Seed") ? asSeed(pairs.get("Seed"), name) : undefined
   const variationStrength = number("Variation seed strength")
   const seeds =
@@ -135,7 +138,7 @@ function fromParameters(text: string, name: string): PictureSettings {
     width: width > 0 ? width : undefined,
     height: height > 0 ? height : undefined,
     scheduler,
-    strength: number("Denoising strength"),
+    ...strengths,
     clipSkip: skip === undefined ? undefined : Math.max(0, skip - 1),
     // A1111 draws on the GPU unless it says otherwise.
     noise:
@@ -148,6 +151,28 @@ function fromParameters(text: string, name: string): PictureSettings {
   const embeddings = hashes.map((one) => one.split(":")[0].trim())
   const beside = { embeddings, ...(loras.length > 0 && { loras }) }
   return { ...modelOf(pairs.get("Model")), options, ...beside, picture: 0, warnings }
+}
+
+/**
+ * How far a picture was left that was drawn over: one that was given, or, in a second stage, an enlarged one. Web tools
+ * count the steps that are walked; here a strength leaves those many of all.
+ */
+function strengthsOf(
+  number: (key: string) => number | undefined,
+  upscaler: string | undefined,
+  warnings: string[],
+): Pick<Settings, "strength"> & UpscaleOptions {
+  const [strength, upscale] = [number("Denoising strength"), number("Hires upscale")]
+  if (upscale === undefined) return { strength }
+  if (upscaler !== undefined && upscaler !== "Lanczos")
+    warnings.push(`limn enlarges pictures by Lanczos' filter, not by "${upscaler}".`)
+  // None, and 0, mean as many as of the first stage.
+  const walked = number("Hires steps") || number("Steps")
+  if (!walked || !strength) return { upscale, upscaleStrength: strength }
+  const least = Math.ceil(walked / strength)
+  // A product that is rounded down may miss a whole number by the last bit.
+  const upscaleSteps = stepsWalked(least, strength) < walked ? least + 1 : least
+  return { upscale, upscaleStrength: strength, upscaleSteps }
 }
 
 /** How prompts give a LoRA to web tools: its name, and how much of it. Further numbers are for single parts of a model. */

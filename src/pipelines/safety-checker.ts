@@ -95,7 +95,7 @@ export async function openSafetyChecker(checker: SafetyChecker): Promise<OpenSaf
 }
 
 /** What stands for a picture that is withheld: a black one of its size. */
-export function blackened({ width, height, channels }: Pixels): Pixels {
+export function blackened({ width, height, channels }: Omit<Pixels, "data">): Pixels {
   return pixels(width, height, channels, new Uint8Array(width * height * channels))
 }
 

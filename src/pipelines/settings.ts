@@ -1,11 +1,12 @@
 import { UsageError } from "../ground/errors.ts"
+import type { Sides } from "../ground/extend.ts"
 import { parseSeed } from "../ground/random/seed.ts"
 import type { IpScale } from "../models/ip-scale.ts"
 import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { TileOptions } from "./autoencoder.ts"
 import type { TextPrecision } from "./chatglm-blocks.ts"
 import { lastPart } from "./files.ts"
-import type { Model } from "./model.ts"
+import type { Model, SeenImage } from "./model.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
 import { escapeWeights } from "./prompt-syntax.ts"
 import { learntWords, readsWeights } from "./text-encoder.ts"
@@ -75,6 +76,15 @@ export interface ControlSettings {
   readonly end: number
 }
 
+/** How an IP-Adapter was used, apart from its pictures. */
+export interface IpSettings {
+  /** Of the IP-Adapter. */
+  readonly name: string
+  readonly scale: IpScale
+  /** Which face of each picture it read, from the largest, 0, where it reads faces. */
+  readonly faces?: readonly number[]
+}
+
 /** Every choice made: the same settings make the same pictures. Plain data, but for seeds above 2^53. */
 export interface Settings {
   /** The model's name on the Hub, or that of its folder or file. */
@@ -98,6 +108,13 @@ export interface Settings {
   readonly eta: number
   /** The share of the steps that were walked, where a picture was given to start from. */
   readonly strength?: number
+  /** How many times larger a second stage made what was drawn at this size, and how, where there was one. */
+  readonly upscale?: number
+  readonly upscaleStrength?: number
+  readonly upscaleSteps?: number
+  /** Pixels that were drawn around a picture, and over how many it faded into them, where that was so. */
+  readonly extend?: Sides
+  readonly overlap?: number
   readonly clipSkip: number
   readonly promptSyntax: PromptSyntax
   /** The words that the model had learnt by textual inversion, where there were any. */
@@ -108,8 +125,8 @@ export interface Settings {
   readonly controls?: readonly ControlSettings[]
   /** Whether the ControlNets alone said what to draw, where that was asked. */
   readonly guessMode?: boolean
-  /** The IP-Adapters that it looked at pictures with, where there were any. */
-  readonly ipAdapters?: readonly { readonly name: string; readonly scale: IpScale }[]
+  /** The IP-Adapters that it looked at pictures with, where there were any, but for the pictures. */
+  readonly ipAdapters?: readonly IpSettings[]
   /** Whether the autoencoder worked in tiles, where that was asked; else it follows from the size. */
   readonly tiled?: boolean
   /** Name of the file or folder of the decoder that stood for the model's own, where there was one. */
@@ -129,6 +146,8 @@ export function resolveSettings(
   options: PictureOptions & {
     readonly strength?: number
     readonly controls: readonly Omit<ControlSettings, "name">[]
+    /** Of each IP-Adapter. */
+    readonly ipImages: readonly (readonly SeenImage[])[]
   },
   scheduler: Readonly<Record<string, unknown>>,
 ): Settings {
@@ -162,7 +181,11 @@ export function resolveSettings(
     ...(options.controls.length > 0 && { controls: namedControls(model, options.controls) }),
     ...(options.guessMode !== undefined && { guessMode: options.guessMode }),
     ...(model.ipAdapters.length > 0 && {
-      ipAdapters: model.ipAdapters.map(({ name, scale }) => ({ name, scale })),
+      ipAdapters: model.ipAdapters.map(({ name, scale, faceModels }, i) => ({
+        name,
+        scale,
+        ...(faceModels && { faces: options.ipImages[i].map(({ face = 0 }) => face) }),
+      })),
     }),
     ...(options.tiled !== undefined && { tiled: options.tiled }),
     ...(model.decoderPath !== undefined && { decoder: lastPart(model.decoderPath) }),
@@ -249,6 +272,7 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     `Size: ${width}x${height}`,
     `Model: ${model}`,
     ...(settings.strength !== undefined ? [`Denoising strength: ${settings.strength}`] : []),
+    ...upscaleFacts(settings),
     // Web tools count the layers from 1, and call CUDA's random numbers NV.
     ...(clipSkip > 0 ? [`Clip skip: ${clipSkip + 1}`] : []),
     ...(noise === "cuda" ? ["RNG: NV"] : []),
@@ -263,6 +287,17 @@ export function pictureText(settings: Settings, index: number): Readonly<Record<
     parameters: [[shown(prompt), ...tags].join(""), ...negative, facts.join(", ")].join("\n"),
     limn: JSON.stringify(own, (_, value) => (typeof value === "bigint" ? String(value) : value)),
   }
+}
+
+/** A second stage as web tools tell of it: they count the steps that were walked, and call its strength the picture's. */
+function upscaleFacts({ upscale, upscaleStrength, upscaleSteps }: Settings): string[] {
+  if (upscale === undefined || upscaleStrength === undefined || upscaleSteps === undefined) return []
+  return [
+    `Denoising strength: ${upscaleStrength}`,
+    `Hires upscale: ${upscale}`,
+    `Hires steps: ${stepsWalked(upscaleSteps, upscaleStrength)}`,
+    "Hires upscaler: Lanczos",
+  ]
 }
 
 function negatives(given: string | readonly string[], prompts: number): readonly string[] {

@@ -8,10 +8,11 @@ export interface Usage {
   /** How far `inpaint` leaves the picture, and how closely it follows the prompt where that is not the model's default. */
   readonly inpaintStrength: number
   readonly inpaintGuidance?: number
-  /** How much of a ControlNet, of a LoRA of the U-Net and of an IP-Adapter. */
+  /** How much of a ControlNet, of a LoRA of the U-Net, of an IP-Adapter, and of one that reads faces. */
   readonly controlScale: number
   readonly loraScale: number
   readonly ipScale: number
+  readonly faceScale: number
   /**
    * Steps by the class of the scheduler, where it takes others than the model's. Such a scheduler may be chosen by its name
    * even where it walks other noise levels than the model's own.
@@ -28,6 +29,7 @@ export const usual: Usage = {
   controlScale: 1,
   loraScale: 1,
   ipScale: 1,
+  faceScale: 1,
   steps: {},
 }
 
@@ -41,5 +43,6 @@ export const kolorsUsage: Usage = {
   controlScale: 0.8,
   loraScale: 0.8,
   ipScale: 0.5,
+  faceScale: 0.8,
   steps: { EDMDPMSolverMultistepScheduler: 25 },
 }

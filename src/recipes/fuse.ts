@@ -2,8 +2,9 @@ import { UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
 import { styleScales } from "../models/ip-scale.ts"
 import type { DrawResult } from "../pipelines/draw.ts"
+import type { IpAdapterOptions } from "../pipelines/ip-adapter.ts"
 import { ipAdapter } from "../pipelines/ip-adapter.ts"
-import type { Model } from "../pipelines/model.ts"
+import type { LoadedIpAdapter, Model } from "../pipelines/model.ts"
 import type { TextToImageOptions } from "../pipelines/text-to-image.ts"
 import { textToImage } from "../pipelines/text-to-image.ts"
 
@@ -34,12 +35,17 @@ export async function fuse(model: Model, options: FuseOptions): Promise<DrawResu
     )
   const scales = styleScales(first.attentions, { style: styleScale, rest: identityScale })
   const fused = await model.with(
-    ipAdapter(first.path, { imageEncoder: first.imageEncoder, scale: scales.rest }),
-    ipAdapter(second.path, { imageEncoder: second.imageEncoder, scale: scales.style }),
+    ipAdapter(first.path, { ...placesOf(first), scale: scales.rest }),
+    ipAdapter(second.path, { ...placesOf(second), scale: scales.style }),
   )
   try {
     return await textToImage(fused, { ...rest, ipImages: [[identity].flat(), [style].flat()] })
   } finally {
     await fused.close()
   }
+}
+
+/** What reads pictures for an adapter. */
+function placesOf({ imageEncoder, faceModels }: LoadedIpAdapter): IpAdapterOptions {
+  return { imageEncoder, faceModels }
 }

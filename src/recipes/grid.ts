@@ -1,24 +1,25 @@
 import { UsageError } from "../ground/errors.ts"
-import type { Pixels } from "../ground/image.ts"
 import { resolveControls } from "../pipelines/controls.ts"
 import type { DrawOptions, DrawResult } from "../pipelines/draw.ts"
 import { schedulerFor } from "../pipelines/draw.ts"
+import { planHiresFix } from "../pipelines/hires-fix.ts"
 import type { Image } from "../pipelines/image.ts"
 import { image as pictureOf } from "../pipelines/image.ts"
-import { imageToImage } from "../pipelines/image-to-image.ts"
-import { inpaint } from "../pipelines/inpaint.ts"
+import { resolveIpImages } from "../pipelines/ip-images.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { pictureText, resolveSettings } from "../pipelines/settings.ts"
-import { textToImage } from "../pipelines/text-to-image.ts"
 import type { GridAxis, GridSettings } from "./grid-axes.ts"
 import { axisLabels, axisSettings, checkAxes } from "./grid-axes.ts"
 import type { SheetLabel } from "./sheet.ts"
 import { sheet } from "./sheet.ts"
+import type { VerbOptions } from "./verb.ts"
+import { checkVerb, drawByVerb } from "./verb.ts"
 
 /** What to draw, and what differs from picture to picture; all else is the same for all. */
 export interface GridOptions
-  extends Omit<DrawOptions, "prompt" | "negativePrompt" | "seed" | "imagesPerPrompt"> {
+  extends Omit<DrawOptions, "prompt" | "negativePrompt" | "seed" | "imagesPerPrompt">,
+    VerbOptions {
   /** Needed unless it is an axis. */
   readonly prompt?: string
   readonly negativePrompt?: string
@@ -28,11 +29,6 @@ export interface GridOptions
   readonly x: GridAxis
   /** From the top down; without it the grid is one row. */
   readonly y?: GridAxis
-  /** A picture to draw over, as for `imageToImage`. */
-  readonly image?: Pixels
-  /** Where to draw into that picture, as for `inpaint`. */
-  readonly mask?: Pixels
-  readonly strength?: number
   /** Called, and waited for, after every picture. */
   readonly onPicture?: (picture: GridPicture) => void | Promise<void>
 }
@@ -97,28 +93,22 @@ export async function grid(model: Model, options: GridOptions): Promise<GridResu
   }
 }
 
-function drawCell(
-  model: Model,
-  { image, mask, loraScale: _, prompt, ...rest }: CellOptions,
-): Promise<DrawResult> {
-  const options = { ...rest, prompt: prompt! }
-  if (image === undefined) return textToImage(model, options)
-  return mask === undefined
-    ? imageToImage(model, { ...options, image })
-    : inpaint(model, { ...options, image, mask })
+function drawCell(model: Model, { loraScale: _, prompt, ...options }: CellOptions): Promise<DrawResult> {
+  return drawByVerb(model, { ...options, prompt: prompt! })
 }
 
 /** Throws a UsageError for the first picture that cannot be, so that none is drawn in vain. */
 function checkCells(model: Model, cells: readonly CellOptions[]): void {
-  for (const { prompt, image, strength, mask, loraScale, ...options } of cells) {
+  for (const { prompt, loraScale, ...options } of cells) {
     if (prompt === undefined)
       throw new UsageError("There is no prompt; give one, or some as the grid's prompts.")
-    if (image === undefined && (strength !== undefined || mask !== undefined))
-      throw new UsageError("strength and mask say how to draw over a picture; give that too, as image.")
+    checkVerb(options)
+    if (options.upscale !== undefined) planHiresFix(model, { ...options, prompt })
     if (loraScale !== undefined && model.loras.length === 0)
       throw new UsageError("loraScale is that of the model's LoRAs, and it has none; give it one.")
     const controls = resolveControls(model, options.controls ?? [])
-    resolveSettings(model, { ...options, prompt, strength, controls }, schedulerFor(model, options).config)
+    const ipImages = resolveIpImages(model, options.ipImages ?? [])
+    resolveSettings(model, { ...options, prompt, controls, ipImages }, schedulerFor(model, options).config)
   }
 }
 

@@ -1,11 +1,11 @@
-import type { OnnxModel, OnnxValueInfo } from "../formats/onnx.ts"
+import type { OnnxSignature, OnnxValueInfo } from "../formats/onnx.ts"
 import { LimnError } from "../ground/errors.ts"
 import type { Shape } from "../ground/shape.ts"
 import { formatShape, sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 
 /** Throws where an input or output has an element type that cannot cross from JavaScript to ONNX Runtime. */
-export function checkTypes(model: OnnxModel): void {
+export function checkTypes(model: OnnxSignature): void {
   for (const { name, dtype } of [...model.inputs, ...model.outputs])
     if (dtype === "bfloat16")
       throw new LimnError(
@@ -14,7 +14,7 @@ export function checkTypes(model: OnnxModel): void {
 }
 
 /** Throws where the feeds are not exactly the graph's inputs: by name, by element type, by shape. */
-export function checkFeeds(model: OnnxModel, feeds: Readonly<Record<string, Tensor>>): void {
+export function checkFeeds(model: OnnxSignature, feeds: Readonly<Record<string, Tensor>>): void {
   const expected = list(model.inputs)
   for (const name of Object.keys(feeds))
     if (!model.inputs.some((input) => input.name === name))
@@ -38,7 +38,7 @@ export function checkFeeds(model: OnnxModel, feeds: Readonly<Record<string, Tens
 }
 
 /** Throws where an output asked for is not one of the graph's, or none is. */
-export function checkOutputs(model: OnnxModel, outputs: readonly string[]): void {
+export function checkOutputs(model: OnnxSignature, outputs: readonly string[]): void {
   if (outputs.length === 0)
     throw new LimnError(`A run of ${model.graphName} must ask for at least one of ${list(model.outputs)}.`)
   for (const name of outputs)

@@ -1,10 +1,10 @@
 import { openEngine } from "#platform"
-import type { OnnxModel } from "../formats/onnx.ts"
+import type { OnnxModel, OnnxSignature } from "../formats/onnx.ts"
 import { LimnError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { chooseDevice } from "./device.ts"
 import { checkFeeds, checkOutputs, checkTypes } from "./feeds.ts"
-import type { Device, EngineOptions } from "./platform/platform.ts"
+import type { Device, EngineOptions, GraphBytes } from "./platform/platform.ts"
 
 export type { Device } from "./platform/platform.ts"
 
@@ -33,17 +33,27 @@ export interface SessionOptions extends Omit<EngineOptions, "device"> {
  * holds the location. Throws a LimnError where a file is missing or too short, where ONNX Runtime refuses the graph,
  * and where the machine has no such device.
  */
-export async function openSession(model: OnnxModel, options: SessionOptions = {}): Promise<Session> {
-  checkTypes(model)
+export function openSession(model: OnnxModel, options: SessionOptions = {}): Promise<Session> {
+  return sessionOf(model, model, options)
+}
+
+/** A session over a graph of this signature, however it is given. Throws as `openSession` does. */
+export async function sessionOf(
+  signature: OnnxSignature,
+  graph: OnnxModel | GraphBytes,
+  options: SessionOptions,
+): Promise<Session> {
+  checkTypes(signature)
   const device = await chooseDevice(options.device ?? "auto")
-  const engine = await openEngine(model, { ...options, device })
+  const engine = await openEngine(graph, { ...options, device })
   let closed = false
   return {
     device,
-    async run(feeds, outputs = model.outputs.map((output) => output.name)) {
-      if (closed) throw new LimnError(`The session of ${model.graphName} is closed: open another to run it.`)
-      checkFeeds(model, feeds)
-      checkOutputs(model, outputs)
+    async run(feeds, outputs = signature.outputs.map((output) => output.name)) {
+      if (closed)
+        throw new LimnError(`The session of ${signature.graphName} is closed: open another to run it.`)
+      checkFeeds(signature, feeds)
+      checkOutputs(signature, outputs)
       return engine.run(feeds, outputs)
     },
     async close() {

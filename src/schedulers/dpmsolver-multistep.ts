@@ -1,5 +1,6 @@
 import { z } from "zod"
 import { FormatError } from "../ground/errors.ts"
+import { roundHalfEven } from "../ground/rounding.ts"
 import { finite, flag, readConfig } from "./config.ts"
 import type { Scheduler, StepResult } from "./contract.ts"
 import type { AskedWalk } from "./custom-walk.ts"
@@ -11,7 +12,7 @@ import { logSnrKeys, logSnrScheduler, thresholdedX0 } from "./log-snr-scheduler.
 import { sigmaTable } from "./noise-schedule.ts"
 import { predictEpsilon } from "./prediction.ts"
 import { checkSpacing, respacedSigmas, sigmaAt, timestepOf } from "./sigma-spacing.ts"
-import { linspace, roundHalfEven, solverTimesteps } from "./timesteps.ts"
+import { linspace, solverTimesteps } from "./timesteps.ts"
 import type { SigmaPlan } from "./walk.ts"
 
 const keys = {

@@ -9,6 +9,8 @@
  * (61 and 103 of 1000; 15, 30 and 60 of 1100): diffusers walks those, and a seed must give the picture it gives.
  */
 
+import { roundHalfEven } from "../ground/rounding.ts"
+
 /** The keys that spacing needs, of any scheduler's configuration. */
 export interface TimestepSpacing {
   readonly num_train_timesteps: number
@@ -64,12 +66,6 @@ export function linspace(start: number, stop: number, n: number): Float64Array {
   const values = Float64Array.from({ length: n }, (_, i) => (i === 0 ? start : i * step + start))
   if (n > 1) values[n - 1] = stop
   return values
-}
-
-/** To the nearest whole number, halves to the even one, as NumPy and PyTorch round. */
-export function roundHalfEven(x: number): number {
-  const rounded = Math.round(x)
-  return rounded - x === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded
 }
 
 function leading(n: number, ratio: number): Float64Array {

@@ -5,6 +5,7 @@ import sharp from "sharp"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { decodePng } from "../../src/formats/png.ts"
 import { readPngText } from "../../src/formats/png-text.ts"
+import { goldenTensors } from "../unit/golden.ts"
 import type { InstalledLimn } from "./processes/installed-limn.ts"
 import { installLimn } from "./processes/installed-limn.ts"
 
@@ -15,6 +16,11 @@ const [ink, wash] = ["ink", "wash"].map((name) =>
 )
 
 const whole = join(import.meta.dirname, "../golden/ip-adapter/whole.safetensors")
+const faceId = join(import.meta.dirname, "../golden/face-id/ip-adapter-faceid.bin")
+const faceModels = ["faces/models/detector.onnx", "face-id/recogniser.onnx"].flatMap((path) => [
+  "--face-models",
+  join(import.meta.dirname, "../golden", path),
+])
 
 let installed: InstalledLimn
 beforeAll(() => {
@@ -165,6 +171,42 @@ describe("limn again", () => {
     expect(decodePng(base).data).toEqual(decodePng(own).data)
   })
 
+  it("draws in two stages, and around a picture, as its file says", async () => {
+    await draw([
+      "a cat",
+      "--seed",
+      "7",
+      "--upscale",
+      "1.5",
+      "--upscale-strength",
+      "0.6",
+      "--upscale-steps",
+      "5",
+    ])
+    expect((await again(["cat-7.png", "--out", "again.png"])).code).toBe(0)
+    const around = ["--image", "cat-7.png", "--right", "20", "--top", "9"]
+    const drawn = await draw(["a dog", "--seed", "1", ...around])
+    expect(drawn).toEqual({ code: 0, stdout: "dog-1.png\n", stderr: "" })
+    expect((await again(["dog-1.png", "--image", "cat-7.png", "--out", "around.png"])).code).toBe(0)
+    const [cat, cats, dog, dogs] = ["cat-7.png", "again.png", "dog-1.png", "around.png"].map((path) =>
+      readFileSync(join(folder, path)),
+    )
+    expect(cats.equals(cat)).toBe(true)
+    expect(dogs.equals(dog)).toBe(true)
+    expect(decodePng(cat)).toMatchObject({ width: 96, height: 96 })
+    expect(decodePng(dog)).toMatchObject({ width: 116, height: 105 })
+    expect((await again(["dog-1.png"])).stderr).toBe(
+      "limn: dog-1.png was drawn over another picture; give that with --image.\n",
+    )
+  })
+
+  it.each([
+    [["--top", "8"], "--top says how to draw over a picture; give that with --image."],
+    [["--upscale-steps", "8"], "--upscale-steps says how to enlarge pictures; give --upscale too."],
+  ])("refuses %j alone", async (args, message) => {
+    expect(await draw(["a cat", ...args])).toEqual({ code: 2, stdout: "", stderr: `limn: ${message}\n` })
+  })
+
   it("decodes by the same decoder where that is given, and else says so", async () => {
     const decoder = ["--decoder", join(import.meta.dirname, "../golden/taesd/random")]
     await draw(["a cat", "--seed", "7", ...decoder])
@@ -233,7 +275,43 @@ describe("limn again", () => {
     expect(decodePng(old).data).not.toEqual(decodePng(plain).data)
   })
 
+  it("wants the adapter that read faces, and reads the same faces again", async () => {
+    const { shape, data } = goldenTensors("face-id/pictures.safetensors")["0.picture"]
+    const raw = { width: shape[1], height: shape[0], channels: 3 } as const
+    await sharp(data as Uint8Array, { raw })
+      .png()
+      .toFile(join(folder, "face.png"))
+    const seen = ["--face-id", faceId, "--face", "face.png", ...faceModels]
+    const drawn = await draw(["a cat", "--seed", "7", ...seen, "--face-scale", "0.6", "--face-index", "1"])
+    expect(drawn).toEqual({ code: 0, stdout: "cat-7.png\n", stderr: "" })
+    const settings = JSON.parse(readPngText(readFileSync(join(folder, "cat-7.png"))).limn)
+    expect(settings.ipAdapters).toEqual([{ name: "ip-adapter-faceid", scale: 0.6, faces: [1] }])
+    expect((await again(["cat-7.png"])).stderr).toBe(
+      'limn: cat-7.png was drawn with the FaceID adapter "ip-adapter-faceid"; say where that is with --face-id, whose faces it read with --face, and by which networks with --face-models.\n',
+    )
+    expect((await again(["cat-7.png", ...seen, "--out", "again.png"])).code).toBe(0)
+    expect((await again(["cat-7.png", ...seen, "--face-index", "0", "--out", "other.png"])).code).toBe(0)
+    const [old, made, other] = ["cat-7.png", "again.png", "other.png"].map((path) =>
+      readFileSync(join(folder, path)),
+    )
+    expect(made.equals(old)).toBe(true)
+    expect(other.equals(old)).toBe(false)
+  })
+
   it.each([
+    [
+      ["--face", "a.png"],
+      "limn: --face is for an IP-Adapter that reads faces; say where that is with --face-id.\n",
+    ],
+    [
+      ["--face-scale", "0"],
+      "limn: --face-scale is for an IP-Adapter that reads faces; say where that is with --face-id.\n",
+    ],
+    [["--face-id", faceId], "limn: A FaceID adapter draws after faces; give a picture of one with --face.\n"],
+    [
+      ["--face-id", faceId, "--face", "a.png"],
+      "limn: Faces are read by insightface's networks; say where they are with --face-models, as the folder antelopev2 or buffalo_l.\n",
+    ],
     [
       ["--ip-image", "a.png"],
       "limn: --ip-image is for an IP-Adapter; say where that is with --ip-adapter.\n",

@@ -134,7 +134,11 @@ describe("limn grid", () => {
     ["prompts of its own beside another", ["a cat", "--x", "prompt=a dog"], /its own prompts; leave "a cat"/],
     ["one setting twice", ["a cat", "--x", "steps=1", "--y", "steps=2"], /Both sides of the grid are steps/],
     ["a wrong value among others", ["a cat", "--x", "steps=1,0"], /steps is 0/],
-    ["strength without a picture", ["a cat", "--x", "strength=0.5"], /strength and mask/],
+    [
+      "strength without a picture",
+      ["a cat", "--x", "strength=0.5"],
+      /strength says how to draw over a picture; give that with image/,
+    ],
     ["the scale of no LoRA", ["a cat", "--x", "lora=0,1"], /it has none/],
     ["an unknown scheduler", ["a cat", "--x", "scheduler=ddim,magic"], /"magic"/],
   ])("refuses %s before it draws", async (_, args, message) => {

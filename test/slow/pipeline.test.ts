@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
@@ -8,10 +8,10 @@ import { controlNet } from "../../src/pipelines/controlnet.ts"
 import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { encodeNegative, encodePrompt } from "../../src/pipelines/prompts.ts"
-import type { TextToImageOptions } from "../../src/pipelines/text-to-image.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { firstKolors } from "../unit/first-kolors.ts"
 import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../unit/golden.ts"
+import { checkedModel } from "./checked-model.ts"
 import type { Case } from "./same-pictures.ts"
 import { expectSamePictures } from "./same-pictures.ts"
 
@@ -103,17 +103,8 @@ describe.each(["as diffusers has it", "as it was first published"])(
   },
 )
 describe("a safety checker", () => {
-  const checked = mkdtempSync(join(tmpdir(), "limn-checked-"))
-  cpSync(join(goldenFolder, "pipeline/model"), checked, { recursive: true })
-  for (const part of ["safety_checker", "feature_extractor"])
-    cpSync(join(goldenFolder, "safety-checker/pipeline", part), join(checked, part), { recursive: true })
-  const index = join(checked, "model_index.json")
-  const listed = { safety_checker: ["stable_diffusion", "StableDiffusionSafetyChecker"] }
-  writeFileSync(index, JSON.stringify({ ...JSON.parse(readFileSync(index, "utf8")), ...listed }))
-  afterAll(() => rmSync(checked, { recursive: true }))
-  const { withheld, ...given } = goldenJson<TextToImageOptions & { withheld: boolean[] }>(
-    "safety-checker/pipeline/case.json",
-  )
+  const { folder: checked, given, withheld, remove } = checkedModel()
+  afterAll(remove)
 
   test("withholds the pictures that diffusers' withholds, and says so", async () => {
     const model = await load(checked, { device: "cpu", threads: 1 })

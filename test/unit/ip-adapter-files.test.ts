@@ -244,6 +244,34 @@ describe("of an IP-Adapter on the Hub is fetched", () => {
     )
   })
 
+  const faceId = (name: string) => readFileSync(join(goldenFolder, "face-id", name))
+  const faceModels = [
+    join(goldenFolder, "faces/models/detector.onnx"),
+    join(goldenFolder, "face-id/recogniser.onnx"),
+  ]
+
+  it("Kolors' for faces, with the encoder under the name that it has there", async () => {
+    const clip = "clip-vit-large-patch14-336"
+    const kolors = await load(join(goldenFolder, "pipeline-kolors/model"), { device: "cpu", threads: 1 })
+    serve({
+      "ipa-faceid-plus.bin": faceId("ipa-faceid-plus.bin"),
+      ...under(clip, small("kolors/image_encoder")),
+    })
+    await (await kolors.with(ipAdapter("org/tiny", { faceModels }))).close()
+    await kolors.close()
+    expect(namesBelow(join(on.repo, "snapshots", commit))).toEqual([
+      `${clip}/config.json`,
+      `${clip}/pytorch_model.bin`,
+      "ipa-faceid-plus.bin",
+    ])
+  })
+
+  it("another for faces, which looks at no pictures, without an encoder", async () => {
+    serve({ "ip-adapter-faceid.bin": faceId("ip-adapter-faceid.bin") })
+    await (await model.with(ipAdapter("org/tiny", { faceModels }))).close()
+    expect(namesBelow(join(on.repo, "snapshots", commit))).toEqual(["ip-adapter-faceid.bin"])
+  })
+
   it("without its encoder where that is here", async () => {
     serve({ "a.bin": plus })
     await expect(fetched("org/tiny")).rejects.toThrow(

@@ -80,6 +80,20 @@ describe("A1111's parameters", () => {
     expect(parameters(text).options).toMatchObject({ variationOf: 1, seed: 2, variationStrength: 0.3 })
   })
 
+  test.each([
+    ["Hires steps: 10, Hires upscaler: Lanczos", 0.7, 15, []],
+    ["Hires steps: 29, Hires upscaler: Lanczos", 0.29, 101, []],
+    ["Hires steps: 0", 0.5, 40, []],
+    ["Hires upscaler: Latent", 0.5, 40, ['limn enlarges pictures by Lanczos\' filter, not by "Latent".']],
+  ])("know a second stage, %s at %f", (facts, strength, upscaleSteps, said) => {
+    const { options, warnings } = parameters(
+      `a boat\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Denoising strength: ${strength}, Hires upscale: 1.5, ${facts}`,
+    )
+    expect(options).toMatchObject({ upscale: 1.5, upscaleStrength: strength, upscaleSteps })
+    expect(options.strength).toBeUndefined()
+    expect(warnings).toEqual(said)
+  })
+
   test("may have no prompt at all, and a sampler that limn lacks", () => {
     const { options, warnings } = parameters(
       "Steps: 20, Sampler: Restart, CFG scale: 7, Seed: 1, Size: 64x64",

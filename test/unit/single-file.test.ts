@@ -154,7 +154,7 @@ describe("SDXL in one file", () => {
   let xl: WholeModel
   beforeAll(() => {
     xl = tinyModel(7, tinyStableDiffusionXl)
-  })
+  }, 60_000)
 
   it.each(["xl.safetensors", "xl.ckpt"])("%s gives each part its tensors", async (name) => {
     const parts = await openSingleFile(write(name, inOneFile(xl)))

@@ -72,10 +72,10 @@ describe("the text encoder of Kolors", () => {
 
   test("is recorded in the settings and in the picture's file, where it was asked", async () => {
     const model = await load(folder, { device: "cpu", threads: 1, textEncoder: "int8" })
-    const settings = resolveSettings(model, { prompt: "a cat", seed: 7, controls: [] }, {})
+    const settings = resolveSettings(model, { prompt: "a cat", seed: 7, controls: [], ipImages: [] }, {})
     const plain = resolveSettings(
       { ...model, textPrecision: undefined },
-      { prompt: "a cat", controls: [] },
+      { prompt: "a cat", controls: [], ipImages: [] },
       {},
     )
     await model.close()

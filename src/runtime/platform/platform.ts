@@ -33,6 +33,12 @@ export interface Engine {
   close(): Promise<void>
 }
 
+/** A graph that is a file's bytes already, whole: no weight of it is elsewhere. */
+export interface GraphBytes {
+  readonly graphName: string
+  readonly bytes: Uint8Array
+}
+
 /** Bytes that can be read anywhere until they are closed. */
 export interface OpenByteSource extends ByteSource {
   close(): void
@@ -49,8 +55,11 @@ export interface FilePart {
  * of the file system, for a browser it is an address.
  */
 export interface Platform {
-  /** Loads a graph off the caller's thread. Throws a LimnError that says what was refused, and where. */
-  openEngine(model: OnnxModel, options: EngineOptions): Promise<Engine>
+  /**
+   * Loads a graph off the caller's thread; bytes are gone from the caller's then. Throws a LimnError that says what was
+   * refused, and where.
+   */
+  openEngine(model: OnnxModel | GraphBytes, options: EngineOptions): Promise<Engine>
   /** Accelerators that may be there, fastest first, by a look that costs no more than a millisecond. */
   likelyAccelerators(): readonly Device[]
   /** `productMs` of a device, asked so that its driver can harm nothing; undefined where the device does not work. */

@@ -4,7 +4,7 @@ import { encodeOnnxModel } from "../../../formats/onnx.ts"
 import { checkLength, externalEnds, withExternalData } from "../external-data.ts"
 import type { OrtClient } from "../ort-client.ts"
 import { ortClient } from "../ort-client.ts"
-import type { Device, Engine, EngineOptions } from "../platform.ts"
+import type { Device, Engine, EngineOptions, GraphBytes } from "../platform.ts"
 import { productMs } from "../probe.ts"
 
 /** The workers that hold ONNX Runtime, by lane. */
@@ -14,13 +14,22 @@ const clients = new Map<number, OrtClient>()
  * Loads a graph in the ONNX Runtime worker of its lane, which starts with the first graph. Weights that are not among
  * `files` are fetched by the worker from their location, an address, so that the page never holds them.
  */
-export async function openEngine(model: OnnxModel, options: EngineOptions): Promise<Engine> {
+export async function openEngine(model: OnnxModel | GraphBytes, options: EngineOptions): Promise<Engine> {
+  // Runs on one GPU must not overlap.
+  const lane = options.device === "cpu" ? (options.lane ?? 0) : 0
+  const client = clients.get(lane) ?? startWorker(lane)
+  const { bytes, externalData } =
+    "bytes" in model ? { ...model, externalData: [] } : encoded(model, options.files)
+  return client.open(model.graphName, bytes, sessionOptions(options, externalData))
+}
+
+function encoded(model: OnnxModel, files: EngineOptions["files"]) {
   // ONNX Runtime refuses names that look like absolute paths, even of bytes that it is handed.
   const names = new Map<string, string>()
   const externalData = [...externalEnds(model)].map(([location, end], i) => {
     const path = `weights-${i}`
     names.set(location, path)
-    const data = options.files?.[location]
+    const data = files?.[location]
     if (data !== undefined) checkLength(location, data.length, end, model.graphName)
     return { path, data: data ?? new URL(location, globalThis.location.href).href }
   })
@@ -28,10 +37,7 @@ export async function openEngine(model: OnnxModel, options: EngineOptions): Prom
     ...data,
     location: names.get(data.location) ?? data.location,
   }))
-  // Runs on one GPU must not overlap.
-  const lane = options.device === "cpu" ? (options.lane ?? 0) : 0
-  const client = clients.get(lane) ?? startWorker(lane)
-  return client.open(model.graphName, encodeOnnxModel(named), sessionOptions(options, externalData))
+  return { bytes: encodeOnnxModel(named), externalData }
 }
 
 export function likelyAccelerators(): readonly Device[] {

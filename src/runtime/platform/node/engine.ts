@@ -5,7 +5,7 @@ import type { OnnxModel } from "../../../formats/onnx.ts"
 import { encodeOnnxModel } from "../../../formats/onnx.ts"
 import type { OrtClient } from "../ort-client.ts"
 import { ortClient } from "../ort-client.ts"
-import type { Device, Engine, EngineOptions } from "../platform.ts"
+import type { Device, Engine, EngineOptions, GraphBytes } from "../platform.ts"
 import { endTurns, newTurn } from "./turn.ts"
 import { placeWeights } from "./weight-files.ts"
 
@@ -13,12 +13,17 @@ import { placeWeights } from "./weight-files.ts"
 const clients = new Map<number, OrtClient>()
 
 /** Loads a graph in the ONNX Runtime thread of its lane, which starts with the first graph. */
-export async function openEngine(model: OnnxModel, options: EngineOptions): Promise<Engine> {
-  const placed = await placeWeights(model, options.files)
+export async function openEngine(model: OnnxModel | GraphBytes, options: EngineOptions): Promise<Engine> {
+  const { bytes, folder } = "bytes" in model ? { ...model, folder: undefined } : await encoded(model, options)
   // Runs on one GPU must not overlap.
   const lane = options.device === "cpu" ? (options.lane ?? 0) : 0
   const client = clients.get(lane) ?? startThread(lane)
-  return client.open(model.graphName, encodeOnnxModel(placed.model), sessionOptions(options, placed.folder))
+  return client.open(model.graphName, bytes, sessionOptions(options, folder))
+}
+
+async function encoded(model: OnnxModel, { files }: EngineOptions) {
+  const placed = await placeWeights(model, files)
+  return { bytes: encodeOnnxModel(placed.model), folder: placed.folder }
 }
 
 /** By the device files of Linux; other systems come with WebGPU, whose adapter only trying can find. */
