@@ -19,7 +19,7 @@ export type LayerBlock = readonly [first: number, end: number]
 export const BLOCK_BYTES = 2 ** 28
 
 /** What reading a text takes beside the layers' weights. */
-const WORKING_BYTES = 2 ** 28
+const WORKING_BYTES = 2 ** 29
 
 /** What the matrices of one layer take in memory while it runs, by what they are kept in. */
 export function layerBytes(parameters: readonly ParameterSpec[]): Readonly<Record<TextPrecision, number>> {
