@@ -6,9 +6,9 @@ import type { ParameterSpec } from "../models/parameters/module.ts"
 export const textPrecisions = ["float32", "int8", "int4"] as const
 export type TextPrecision = (typeof textPrecisions)[number]
 
-/** How matrices are rounded to integers. */
+/** How matrices are rounded to integers: eight bits bear larger blocks, which take a third less time. */
 export const integerFormats: Readonly<Record<Exclude<TextPrecision, "float32">, BlockFormat>> = {
-  int8: { bits: 8, blockSize: 32 },
+  int8: { bits: 8, blockSize: 128 },
   int4: { bits: 4, blockSize: 32 },
 }
 
@@ -19,7 +19,7 @@ export type LayerBlock = readonly [first: number, end: number]
 export const BLOCK_BYTES = 2 ** 28
 
 /** What reading a text takes beside the layers' weights. */
-const WORKING_BYTES = 2 ** 28
+const WORKING_BYTES = 2 ** 29
 
 /** What the matrices of one layer take in memory while it runs, by what they are kept in. */
 export function layerBytes(parameters: readonly ParameterSpec[]): Readonly<Record<TextPrecision, number>> {

@@ -14,16 +14,16 @@ export const tinyKolors: ModelFamily = {
   configs: {
     unet: {
       ...configs.unet,
-      encoder_hid_dim: 64,
+      encoder_hid_dim: 128,
       encoder_hid_dim_type: "text_proj",
-      projection_class_embeddings_input_dim: 64 + 6 * 256,
+      projection_class_embeddings_input_dim: 128 + 6 * 256,
     },
     vae: configs.vae,
     text_encoder: {
       ...chatglm3,
-      ffn_hidden_size: 96,
-      hidden_size: 64,
-      kv_channels: 16,
+      ffn_hidden_size: 256,
+      hidden_size: 128,
+      kv_channels: 32,
       num_attention_heads: 4,
       num_layers: 4,
       padded_vocab_size: 768,
