@@ -30,10 +30,8 @@ export async function int8Weights(
   path: string,
   { tensors }: Component,
   plan: Int8Plan,
-  onProgress?: (done: number, total: number) => void,
 ): Promise<() => Weights> {
-  if (!(await isMadeFrom(path, plan.madeFrom)))
-    await writeFileAtomic(path, rounded(tensors, plan, onProgress))
+  if (!(await isMadeFrom(path, plan.madeFrom))) await writeFileAtomic(path, rounded(tensors, plan))
   const stored = await openTensors([{ path }], (name) => name)
   return () => storedWeights(stored, path)
 }
@@ -49,7 +47,6 @@ type Tensors = ReadonlyMap<string, StoredWeight>
 async function* rounded(
   tensors: Tensors,
   { ranges, products, madeFrom }: Int8Plan,
-  onProgress: (done: number, total: number) => void = () => {},
 ): AsyncGenerator<Uint8Array> {
   const convolutions = [...ranges]
   const described = [
@@ -69,8 +66,6 @@ async function* rounded(
       ]
     }),
   ]
-  const total = convolutions.length + products.length
-  let done = 0
   yield encodeSafetensorsHeader(described, { madeFrom })
   for (const [name, { input }] of convolutions) {
     const { shape, data } = toFloat32(await readStored(tensors.get(name)!))
@@ -81,14 +76,12 @@ async function* rounded(
     yield bytesOf(integers)
     yield bytesOf(scales)
     yield bytesOf(Int32Array.from(scales, (scale, i) => Math.round((numbers?.[i] ?? 0) / (scale * unit))))
-    onProgress(++done, total)
   }
   for (const name of products) {
     const { shape, data } = toFloat32(await readStored(tensors.get(name)!))
     const { integers, scales } = toChannelIntegers(data, shape[0])
     yield bytesOf(transposed(tensor("int8", shape, integers)).data)
     yield bytesOf(scales)
-    onProgress(++done, total)
   }
 }
 

@@ -87,8 +87,8 @@ function layerOf(
 ): Value | undefined {
   const product = productWeight(value)
   if (product !== undefined && rounded.has(product)) {
-    const { integers, scales } = tensorsOf(rounded.at(product))
-    return node("int8Matmul", [inputs[0], integers, scales], {})
+    const folder = rounded.at(product)
+    return node("int8Matmul", [inputs[0], storedIn(folder, "integers"), folder.get("scales")], {})
   }
   // A bias joins the product, which adds it in passing.
   if (isOp(value, "add") && isOp(inputs[0], "int8Matmul") && inputs[0].inputs.length === 3)
@@ -97,28 +97,18 @@ function layerOf(
   const convolution = convolutionWeight(value)
   const range = convolution === undefined ? undefined : ranges.get(convolution)
   if (range === undefined || !isOp(value, "conv2d")) return undefined
-  const { integers, scales, bias } = tensorsOf(rounded.at(convolution!))
-  return node("int8Conv2d", [inputs[0], integers, scales, bias], {
+  const folder = rounded.at(convolution!)
+  const weights = [storedIn(folder, "integers"), folder.get("scales"), storedIn(folder, "bias")]
+  return node("int8Conv2d", [inputs[0], ...weights], {
     ...value.attributes,
     input: roundingOf(range.input),
     output: roundingOf(range.output),
   })
 }
 
-/** The tensors as they are stored, not behind the cast to float32 that weights come with. */
-function tensorsOf(weights: Weights) {
-  const stored = (name: string) => weights.get(name).inputs[0]
-  return {
-    get integers() {
-      return stored("integers")
-    },
-    get scales() {
-      return weights.get("scales")
-    },
-    get bias() {
-      return stored("bias")
-    },
-  }
+/** A tensor as it is stored, not behind the cast to float32 that weights come with. */
+function storedIn(weights: Weights, name: string): Value {
+  return weights.get(name).inputs[0]
 }
 
 /** How numbers of a range are rounded: 0 stays 0, as the padding of convolutions needs. */
