@@ -4,6 +4,7 @@ import { LimnError } from "../ground/errors.ts"
 import type { Shape } from "../ground/shape.ts"
 import { formatShape, sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
+import { rawBytes } from "../ground/tensor.ts"
 import type { Wire } from "./protobuf.ts"
 import {
   bytesField,
@@ -188,7 +189,7 @@ function isTensor(value: readonly unknown[] | Tensor): value is Tensor {
 
 function tensorProto(t: Tensor): Wire {
   // Typed arrays lie in the machine's byte order: little-endian, as raw_data wants, wherever JavaScript runs today.
-  const raw = new Uint8Array(t.data.buffer, t.data.byteOffset, t.data.byteLength)
+  const raw = rawBytes(t.data)
   return joined([...tensorHeader(t.dtype, t.shape), bytesField(9, raw)])
 }
 

@@ -4,7 +4,7 @@ import { FormatError, LimnError } from "../ground/errors.ts"
 import type { Shape } from "../ground/shape.ts"
 import { formatShape, sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { tensorFromBytes } from "../ground/tensor.ts"
+import { rawBytes, tensorFromBytes } from "../ground/tensor.ts"
 import type { ByteSource } from "./byte-source.ts"
 import type { Json } from "./json.ts"
 import { clipped, parseJson, quoted } from "./json.ts"
@@ -116,7 +116,7 @@ export function encodeSafetensors(
         `Tensor ${quoted(name)} of shape ${formatShape(shape)} has ${data.length} elements, not ${sizeOf(shape)}.`,
       )
   // Typed arrays lie in the machine's byte order: little-endian, as the format wants, wherever JavaScript runs.
-  const chunks = entries.map(([, { data }]) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  const chunks = entries.map(([, { data }]) => rawBytes(data))
   return [encodeSafetensorsHeader(entries, metadata), ...chunks]
 }
 

@@ -1,6 +1,7 @@
 import type { OnnxInitializer, OnnxModel, OnnxNode, OnnxValueInfo } from "../formats/onnx.ts"
 import { LimnError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
+import { rawBytes } from "../ground/tensor.ts"
 import { type Emitter, type OnnxRule, onnxRules } from "./onnx-rules.ts"
 import { isOp, type Op, type Value } from "./value.ts"
 
@@ -52,7 +53,7 @@ export function toOnnx(graph: Graph): OnnxModel {
 
   const constant = (tensor: Tensor): string => {
     const { dtype, shape, data } = tensor
-    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    const bytes = rawBytes(data)
     // Equal small tensors are one constant; to compare large ones would cost more than it saves.
     const key = bytes.length <= 256 ? `${dtype}[${shape}]${bytes.join()}` : tensor
     let name = constants.get(key)
@@ -144,7 +145,7 @@ function weightInitializer(
     return { name, dtype, shape, data: { location: file, offset, length } }
   }
   const { data } = storage.tensor
-  return { name, dtype, shape, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) }
+  return { name, dtype, shape, data: rawBytes(data) }
 }
 
 function scopeOf(value: Value, scopes: ReadonlyMap<Value, string>): string {

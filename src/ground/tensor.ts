@@ -35,6 +35,11 @@ export function tensorFromBytes<D extends DType>(dtype: D, shape: Shape, bytes: 
   return tensor(dtype, shape, new arrayOf[dtype](buffer, byteOffset, byteLength / bytesPerElement(dtype)))
 }
 
+/** The bytes of an array, without a copy. */
+export function rawBytes({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength)
+}
+
 /** A float32 tensor from any numbers. */
 export function float32(shape: Shape, values: ArrayLike<number>): Tensor<"float32"> {
   return tensor("float32", shape, values instanceof Float32Array ? values : Float32Array.from(values))

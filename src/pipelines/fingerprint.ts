@@ -1,6 +1,7 @@
 import type { StoredWeight } from "../graph/weights.ts"
 import { storedRows } from "../graph/weights.ts"
 import { fnv1a } from "../ground/hash.ts"
+import { rawBytes } from "../ground/tensor.ts"
 import { readStored } from "./stored-weight.ts"
 
 /** Tells one version of weights from another, by their names and types and the first row of each; `about` joins in. */
@@ -12,7 +13,7 @@ export async function fingerprint(
   for (const [name, weight] of weights) {
     hash = fnv1a(new TextEncoder().encode(`${name} ${weight.dtype} ${weight.shape}`), hash)
     const { data } = await readStored(weight.shape.length > 1 ? storedRows(weight, [0, 1], name) : weight)
-    hash = fnv1a(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), hash)
+    hash = fnv1a(rawBytes(data), hash)
   }
   return hash.toString(16)
 }

@@ -5,7 +5,7 @@ import { roundingOf } from "../graph/passes/integers.ts"
 import type { StoredWeight, Weights } from "../graph/weights.ts"
 import { storedWeights } from "../graph/weights.ts"
 import { toChannelIntegers } from "../ground/channel-integers.ts"
-import { tensor, toFloat32, transposed } from "../ground/tensor.ts"
+import { rawBytes, tensor, toFloat32, transposed } from "../ground/tensor.ts"
 import type { Component } from "./component.ts"
 import { openTensors } from "./component.ts"
 import { readStored } from "./stored-weight.ts"
@@ -73,18 +73,14 @@ async function* rounded(
     const bias = tensors.get(name.replace(/weight$/, "bias"))
     const numbers = bias && toFloat32(await readStored(bias)).data
     const unit = roundingOf(input).scale
-    yield bytesOf(integers)
-    yield bytesOf(scales)
-    yield bytesOf(Int32Array.from(scales, (scale, i) => Math.round((numbers?.[i] ?? 0) / (scale * unit))))
+    yield rawBytes(integers)
+    yield rawBytes(scales)
+    yield rawBytes(Int32Array.from(scales, (scale, i) => Math.round((numbers?.[i] ?? 0) / (scale * unit))))
   }
   for (const name of products) {
     const { shape, data } = toFloat32(await readStored(tensors.get(name)!))
     const { integers, scales } = toChannelIntegers(data, shape[0])
-    yield bytesOf(transposed(tensor("int8", shape, integers)).data)
-    yield bytesOf(scales)
+    yield rawBytes(transposed(tensor("int8", shape, integers)).data)
+    yield rawBytes(scales)
   }
-}
-
-function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
-  return new Uint8Array(buffer, byteOffset, byteLength)
 }

@@ -7,7 +7,7 @@ import { toBlockIntegers } from "../ground/block-integers.ts"
 import { LimnError } from "../ground/errors.ts"
 import { sameShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { toFloat32 } from "../ground/tensor.ts"
+import { rawBytes, toFloat32 } from "../ground/tensor.ts"
 import type { Component } from "./component.ts"
 import { openTensors } from "./component.ts"
 import { lastPart } from "./files.ts"
@@ -120,7 +120,7 @@ async function* rounded(
     scales.push(block.scales)
     yield block.integers
   }
-  for (const one of scales) yield bytesIn(one)
+  for (const one of scales) yield rawBytes(one)
   onDone()
 }
 
@@ -149,7 +149,7 @@ async function tensorsOf(
       for (const [kind, expected] of Object.entries({ integers, scales })) {
         const name = `${source.name}.${kind}`
         const found = (await outerRows(tensors.get(name)!, name))[i]
-        if (!sameBytes(bytesIn(found.data), bytesIn(expected))) return undefined
+        if (!sameBytes(rawBytes(found.data), rawBytes(expected))) return undefined
       }
     }
   }
@@ -158,8 +158,4 @@ async function tensorsOf(
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i])
-}
-
-function bytesIn({ buffer, byteOffset, byteLength }: Tensor["data"]): Uint8Array {
-  return new Uint8Array(buffer, byteOffset, byteLength)
 }

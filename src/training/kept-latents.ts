@@ -3,7 +3,7 @@ import { encodeSafetensors, readSafetensorsHeader, readTensor } from "../formats
 import { storedWeights } from "../graph/weights.ts"
 import { fnv1a } from "../ground/hash.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { float32 } from "../ground/tensor.ts"
+import { float32, rawBytes } from "../ground/tensor.ts"
 import { autoencoderConfig } from "../models/config/autoencoder.ts"
 import { autoencoderParameters } from "../models/parameters/autoencoder.ts"
 import { openComponent } from "../pipelines/component.ts"
@@ -60,8 +60,7 @@ async function readKept(path: string, madeFrom: string): Promise<Tensor<"float32
 /** The hash of the autoencoder's weights and of some of the pictures, beside their number. */
 function fingerprint(parameters: Parameters, images: CaptionedImages): string {
   let hash: number | undefined
-  for (const { data } of parameters.values())
-    hash = fnv1a(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), hash)
+  for (const { data } of parameters.values()) hash = fnv1a(rawBytes(data), hash)
   for (let k = 0; k < sampled; k++)
     hash = fnv1a(images.pixels(Math.floor((k * images.count) / sampled)), hash)
   return `${images.count}-${hash?.toString(16)}`

@@ -3,6 +3,7 @@ import type { DType } from "../../ground/dtype.ts"
 import { arrayOf } from "../../ground/dtype.ts"
 import { messageOf } from "../../ground/errors.ts"
 import type { Tensor } from "../../ground/tensor.ts"
+import { rawBytes } from "../../ground/tensor.ts"
 import type { Question, Reply, Request } from "./ort-messages.ts"
 
 /** The part of ONNX Runtime's packages that is the same for Node and browsers. */
@@ -92,10 +93,6 @@ function unshared({ scratch }: HeldSession, name: string, { dtype, data }: Tenso
   if (data.buffer instanceof ArrayBuffer) return data
   let copy = scratch.get(name)
   if (copy?.length !== data.length) scratch.set(name, (copy = new arrayOf[dtype](data.length)))
-  bytesOf(copy).set(bytesOf(data))
+  rawBytes(copy).set(rawBytes(data))
   return copy
-}
-
-function bytesOf({ buffer, byteOffset, byteLength }: Tensor["data"]): Uint8Array {
-  return new Uint8Array(buffer, byteOffset, byteLength)
 }
