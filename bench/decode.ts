@@ -18,6 +18,7 @@ import { openTensors } from "../src/pipelines/component.ts"
 import type { Network } from "../src/pipelines/network.ts"
 import { network } from "../src/pipelines/network.ts"
 import { taesdDecoder } from "../src/pipelines/taesd.ts"
+import type { Peak } from "./apart.ts"
 import { itself, runApart } from "./apart.ts"
 import { commonOptions, measured, median, report, rounded } from "./machine.ts"
 
@@ -59,24 +60,19 @@ const specs = {
   TAESD: taesdParameters(taesdConfig({}, "taesd")).filter(isDecoders),
 }
 
-interface Run {
-  readonly seconds: number
-  readonly peakMiB: number
-}
-
 /** One run in a process of its own. */
-function runAlone(name: string, weights: string, whole: boolean): Promise<Run> {
+function runAlone(name: string, weights: string, whole: boolean): Promise<{ seconds: number } & Peak> {
   const said = ["--run", name, "--weights", weights, "--size", options.size, ...(whole ? ["--whole"] : [])]
   return runApart(...itself(import.meta.filename, said))
 }
 
-async function run(name: string, weights: string): Promise<Run> {
+async function run(name: string, weights: string): Promise<{ seconds: number }> {
   const decoder = await decoders[name](weights)
   const latents = cpuGenerator(1).randn([1, 4, size / 8, size / 8])
   const started = performance.now()
   await decodeLatents({ decoder, latentPixels: 8 }, latents, { tiled: !options.whole })
   const seconds = (performance.now() - started) / 1000
-  return { seconds, peakMiB: process.resourceUsage().maxRSS / 1024 }
+  return { seconds }
 }
 
 async function compare(): Promise<void> {
@@ -87,13 +83,13 @@ async function compare(): Promise<void> {
       const weights = join(folder, `${rows.length}.safetensors`)
       await writeFileAtomic(weights, encodeSafetensors(initialize(parameters, cpuGenerator(1))))
       for (const whole of options.whole ? [false, true] : [false]) {
-        const runs: Run[] = []
+        const runs: ({ seconds: number } & Peak)[] = []
         for (let k = 0; k < Number(options.repeats); k++) runs.push(await runAlone(name, weights, whole))
         rows.push({
           decoder: name,
           picture: `${size}x${size}, ${whole ? "whole" : "in tiles"}`,
           "seconds, median": rounded(median(runs.map(({ seconds }) => seconds))),
-          "peak MiB, median": Math.round(median(runs.map(({ peakMiB }) => peakMiB))),
+          "peak MiB, median": Math.round(median(runs.map(({ wholeMiB }) => wholeMiB))),
         })
       }
     }

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { join, resolve } from "node:path"
 import { parseArgs } from "node:util"
 import { overIntegers } from "../src/graph/passes/integers.ts"
 import { cpuGenerator } from "../src/ground/random/cpu-generator.ts"
@@ -12,6 +12,7 @@ import { int8Weights } from "../src/pipelines/int8-weights.ts"
 import { load } from "../src/pipelines/load.ts"
 import type { Network } from "../src/pipelines/network.ts"
 import { fullStableDiffusion1, fullTurbo, writeFullModel } from "../test/full/full-models.ts"
+import type { Peak } from "./apart.ts"
 import { itself, runApart } from "./apart.ts"
 import { commonOptions, measured, median, report, rounded } from "./machine.ts"
 
@@ -40,7 +41,6 @@ type Part = "unet" | "decoder"
 
 interface Run {
   readonly milliseconds: readonly number[]
-  readonly peakMiB: number
   readonly result: readonly number[]
 }
 
@@ -89,7 +89,7 @@ async function run(contender: "fp32" | "int8", folder: string, part: Part): Prom
   const result = Array.from(Object.values(results)[0].data as Float32Array)
   opened.release()
   await model.close()
-  return { milliseconds, peakMiB: process.resourceUsage().maxRSS / 1024, result }
+  return { milliseconds, result }
 }
 
 async function overInt8(exact: Network, folder: string, part: Part): Promise<Network> {
@@ -102,7 +102,7 @@ async function overInt8(exact: Network, folder: string, part: Part): Promise<Net
 }
 
 /** One process of diffusers'. */
-function runDiffusers(contender: string, folder: string, part: Part): Promise<Run> {
+function runDiffusers(contender: string, folder: string, part: Part): Promise<Run & Peak> {
   const script = join(import.meta.dirname, "../reference/bench_step.py")
   return runApart(options.python!, [script, folder, part, contender.split(" ")[1], options.repeats])
 }
@@ -116,7 +116,7 @@ async function compare(): Promise<void> {
   const rows: object[] = []
   const contenders = ["fp32", "int8", ...(options.python ? ["diffusers fp32", "diffusers bf16"] : [])]
   for (const name of options.models.split(",") as (keyof typeof families)[]) {
-    const folder = join(options.folder, name)
+    const folder = resolve(options.folder, name)
     writeFullModel(folder, families[name])
     for (const part of options.parts.split(",") as Part[]) {
       const alone = <T>(contender: string) =>
@@ -126,7 +126,7 @@ async function compare(): Promise<void> {
           ]),
         )
       if (!existsSync(filesOf(folder, part).seen)) await alone("prepare")
-      const runs = new Map<string, Run[]>(contenders.map((contender) => [contender, []]))
+      const runs = new Map<string, (Run & Peak)[]>(contenders.map((contender) => [contender, []]))
       for (let round = 0; round < Number(options.rounds); round++)
         for (const contender of contenders)
           runs
@@ -148,7 +148,7 @@ async function compare(): Promise<void> {
           "seconds, least": rounded(Math.min(...all) / 1000),
           "seconds, most": rounded(Math.max(...all) / 1000),
           "limn's int8 is faster by": rounded(timeOf(contender) / timeOf("int8")),
-          "peak MiB, median": Math.round(median(runs.get(contender)!.map((one) => one.peakMiB))),
+          "peak MiB, median": Math.round(median(runs.get(contender)!.map((one) => one.wholeMiB))),
           "cosine to limn's fp32": Number(cosineOf(runs.get(contender)![0].result, exact).toFixed(6)),
         })
       }

@@ -247,11 +247,12 @@ const chineseKinds = ["贴纸", "图标", "图片", "emoji", "插画"] as const
 function chineseThing({ noun, number }: Counted, { set, objects }: Scene, random: Random): string {
   const kind = pick(random, chineseKinds)
   const ways: Way[] = [
-    [36, () => noun],
-    [30, () => number + noun],
-    [4, () => noun + kind],
-    [3, () => `一张${noun}的${kind}`],
-    [2, () => `一个${noun}${kind}`],
+    [30, () => noun],
+    [24, () => number + noun],
+    // The tokenizer has other ids for a word with something right after it, so these teach each name a second time.
+    [14, () => noun + kind],
+    [4, () => `一张${noun}的${kind}`],
+    [4, () => `一个${noun}${kind}`],
   ]
   if (set) {
     const { adjectives, phrases } = styles.zh[set]

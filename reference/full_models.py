@@ -28,11 +28,15 @@ from common import generator, write_tensors
 START, END, LENGTH = 49406, 49407, 77
 
 
-def text_encoder(folder, part, penultimate):
+def clip_text(folder, part, dtype):
     kind = CLIPTextModelWithProjection if part == "text_encoder_2" else CLIPTextModel
     # JavaScript writes 1.0 as 1, which transformers takes for no float.
     config = json.loads((folder / part / "config.json").read_text()) | {"initializer_factor": 1.0, "attention_dropout": 0.0}
-    model = kind.from_pretrained(folder / part, config=CLIPTextConfig(**config), dtype=torch.float32).eval()
+    return kind.from_pretrained(folder / part, config=CLIPTextConfig(**config), dtype=dtype).eval()
+
+
+def text_encoder(folder, part, penultimate):
+    model = clip_text(folder, part, torch.float32)
     words = torch.randint(3, START, (1, 9), generator=generator(21))
     end = words.shape[1] + 1
     pad = 0 if part == "text_encoder_2" else END

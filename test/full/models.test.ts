@@ -60,7 +60,7 @@ describe.skipIf(!present).each(cases)("$name", ({ name, family, parameters, opti
   beforeAll(async () => {
     writeFullModel(folder, family)
     model = await load(folder, { device: "cpu", lowMemory })
-  })
+  }, 3_600_000)
   afterAll(async () => {
     await model?.close()
     if (given === undefined) rmSync(folder, { recursive: true })
