@@ -85,7 +85,9 @@ describe("depth as transformers reads it", () => {
     await opened(placeOf("bare.onnx"), async (annotator) => {
       const seen = annotator.depth(pixels(40000, 518, 3, new Uint8Array(3 * 40000 * 518)))
       await expect(seen).rejects.toThrow(UsageError)
-      await expect(seen).rejects.toThrow(/40000x518 would be shown to .* which is too much; give a part of it\./)
+      await expect(seen).rejects.toThrow(
+        /40000x518 would be shown to .* which is too much; give a part of it\./,
+      )
     })
   })
 })
