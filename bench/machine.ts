@@ -26,12 +26,18 @@ export function measured(said: { machine: string; date?: string; note?: string }
   }
 }
 
-/** Prints rows as a table, and keeps them with the circumstances in results/. */
-export function report(name: string, circumstances: Measured, rows: readonly object[]): void {
+/** Prints rows as a table, and keeps them with the circumstances in results/, and a picture of them where there is one. */
+export function report(
+  name: string,
+  circumstances: Measured,
+  rows: readonly object[],
+  picture?: string,
+): void {
   console.table(rows)
   const path = join(folder, "results", `${name}.json`)
   writeFileSync(path, `${JSON.stringify({ ...circumstances, rows }, null, 2)}\n`)
   console.log(path)
+  if (picture !== undefined) writeFileSync(path.replace(/json$/, "svg"), picture)
 }
 
 /** The middle one of some numbers. */
@@ -50,4 +56,13 @@ export const commonOptions = {
   date: { type: "string" },
   note: { type: "string" },
   repeats: { type: "string", default: "5" },
+} as const
+
+/** The options of those that compare limn with others on full-size models. */
+export const peerOptions = {
+  folder: { type: "string", default: "cache/full" },
+  /** Those to run, separated by commas. */
+  models: { type: "string", default: "stable-diffusion-1,sdxl-turbo" },
+  /** An interpreter with the packages of reference/requirements.txt. */
+  python: { type: "string" },
 } as const

@@ -2,10 +2,11 @@ import { join } from "node:path"
 import { parseArgs } from "node:util"
 import type { TextToImageOptions } from "../src/index.ts"
 import { load, textToImage } from "../src/index.ts"
-import { fullStableDiffusion1, fullTurbo, writeFullModel } from "../test/full/full-models.ts"
 import type { Peak } from "./apart.ts"
 import { itself, runApart } from "./apart.ts"
-import { commonOptions, measured, median, report, rounded } from "./machine.ts"
+import { commonOptions, measured, median, peerOptions, report, rounded } from "./machine.ts"
+import type { ModelName } from "./parts.ts"
+import { modelFolder } from "./parts.ts"
 
 /**
  * How long a whole 512 x 512 picture takes from a checkpoint at full size, stage by stage, and the most memory it takes,
@@ -17,50 +18,39 @@ const { values: options } = parseArgs({
   options: {
     ...commonOptions,
     repeats: { type: "string", default: "2" },
-    folder: { type: "string", default: "cache/full" },
-    /** Those to run, separated by commas. */
-    models: { type: "string", default: "stable-diffusion-1,sdxl-turbo" },
+    ...peerOptions,
     contenders: { type: "string", default: "limn fp32,limn fp32 low memory,diffusers fp32,diffusers bf16" },
-    /** An interpreter with the packages of reference/requirements.txt. */
-    python: { type: "string" },
     // How this program runs itself.
     run: { type: "string" },
   },
 })
 
 const size = { prompt: "a red heart", seed: 7, width: 512, height: 512 }
-const models = {
-  "stable-diffusion-1": {
-    family: fullStableDiffusion1,
-    // Not the checkpoint's own PNDM, which begins with one run more than its steps.
-    drawing: { ...size, steps: 2, guidanceScale: 7.5, scheduler: "Euler" },
-  },
-  "sdxl-turbo": {
-    family: fullTurbo,
-    drawing: { ...size, steps: 1, guidanceScale: 0, scheduler: "Euler a" },
-  },
-} satisfies Record<string, { family: object; drawing: TextToImageOptions }>
-type Name = keyof typeof models
+const drawings = {
+  // Not the checkpoint's own PNDM, which begins with one run more than its steps.
+  "stable-diffusion-1": { ...size, steps: 2, guidanceScale: 7.5, scheduler: "Euler" },
+  "sdxl-turbo": { ...size, steps: 1, guidanceScale: 0, scheduler: "Euler a" },
+} satisfies Record<ModelName, TextToImageOptions>
 
 /** Milliseconds of each stage. */
 type Stages = Readonly<Record<(typeof stageNames)[number], number>>
 const stageNames = ["load", "encode", "denoise", "decode"] as const
 
-async function drawWithLimn(name: Name, contender: string): Promise<Stages> {
+async function drawWithLimn(name: ModelName, contender: string): Promise<Stages> {
   const precision = contender.split(" ")[1] as "fp32" | "int8"
   const lowMemory = contender.endsWith("low memory")
   const began = performance.now()
   const model = await load(join(options.folder, name), { device: "cpu", precision, lowMemory })
   const opening = performance.now() - began
-  const { timings } = await textToImage(model, models[name].drawing)
+  const { timings } = await textToImage(model, drawings[name])
   await model.close()
   return { ...timings, load: opening + timings.load }
 }
 
-function runContender(name: Name, contender: string): Promise<Stages & Peak> {
+function runContender(name: ModelName, contender: string): Promise<Stages & Peak> {
   const [program, precision] = contender.split(" ")
   const folder = join(options.folder, name)
-  const { steps, guidanceScale } = models[name].drawing
+  const { steps, guidanceScale } = drawings[name]
   if (program === "limn")
     return runApart(
       ...itself(import.meta.filename, ["--run", contender, "--models", name, "--folder", options.folder]),
@@ -74,8 +64,8 @@ async function compare(): Promise<void> {
   const wanted = options.contenders.split(",")
   const contenders = wanted.filter((each) => each.startsWith("limn") || options.python !== undefined)
   if (contenders.length < wanted.length) console.log("diffusers is left out: --python names none.")
-  for (const name of options.models.split(",") as Name[]) {
-    writeFullModel(join(options.folder, name), models[name].family)
+  for (const name of options.models.split(",") as ModelName[]) {
+    modelFolder(options.folder, name)
     const runs = new Map<string, (Stages & Peak)[]>(contenders.map((contender) => [contender, []]))
     for (let round = 0; round < Number(options.repeats); round++)
       for (const contender of contenders) runs.get(contender)!.push(await runContender(name, contender))
@@ -96,4 +86,4 @@ async function compare(): Promise<void> {
 }
 
 if (options.run === undefined) await compare()
-else console.log(JSON.stringify(await drawWithLimn(options.models as Name, options.run)))
+else console.log(JSON.stringify(await drawWithLimn(options.models as ModelName, options.run)))

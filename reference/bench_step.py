@@ -1,7 +1,7 @@
 """
 How long diffusers takes for what bench/step.ts measures; it runs this.
 
-    python reference/bench_step.py <folder of a model> unet|decoder fp32|bf16 <repeats>
+    python reference/bench_step.py <folder of a model> unet|decoder|encoder|text fp32|bf16 <repeats>
 """
 
 import json
@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from common import generator
+from full_models import clip_text
 
 
 def unet(folder, dtype):
@@ -32,9 +33,26 @@ def decoder(folder, dtype):
     return lambda: model.decode(latents).sample
 
 
+def encoder(folder, dtype):
+    model = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype).eval()
+    image = torch.randn(1, 3, 512, 512, generator=generator(4)).to(dtype)
+    return lambda: model.encode(image).latent_dist.parameters
+
+
+def text(folder, dtype):
+    part = "text_encoder_2" if (folder / "text_encoder_2").exists() else "text_encoder"
+    model = clip_text(folder, part, dtype)
+    ids = torch.tensor([[k * 331 % 40000 for k in range(77)]])
+    found = lambda: model(input_ids=ids, output_hidden_states=True)
+    return lambda: found().hidden_states[-2] if part == "text_encoder_2" else found().last_hidden_state
+
+
+PARTS = {"unet": unet, "decoder": decoder, "encoder": encoder, "text": text}
+
+
 @torch.no_grad()
 def main(folder, part, precision, repeats):
-    run = {"unet": unet, "decoder": decoder}[part](Path(folder), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision])
+    run = PARTS[part](Path(folder), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision])
     result = run()
     milliseconds = []
     for _ in range(int(repeats)):
