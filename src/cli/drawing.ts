@@ -60,6 +60,9 @@ export interface DrawingOptions
   readonly noise?: "cpu" | "cuda"
   readonly steps?: number
   readonly guidance?: number
+  /** From which share of the steps on to guide, and up to which. */
+  readonly guidanceStart?: number
+  readonly guidanceEnd?: number
   readonly width?: number
   readonly height?: number
   readonly scheduler?: string
@@ -261,6 +264,7 @@ export function pictureOptions(
 ): Omit<DrawOptions, "prompt" | "negativePrompt"> & { readonly negativePrompt?: string } {
   const { negative, variationOf, variationStrength, noise, steps, guidance, width, height, scheduler } =
     options
+  const { guidanceStart, guidanceEnd } = options
   const given = {
     negativePrompt: negative,
     variationOf: variationOf === undefined ? undefined : numberWhereExact(variationOf),
@@ -268,6 +272,10 @@ export function pictureOptions(
     noise,
     steps,
     guidanceScale: guidance,
+    guidanceInterval:
+      guidanceStart === undefined && guidanceEnd === undefined
+        ? undefined
+        : ([guidanceStart ?? 0, guidanceEnd ?? 1] as const),
     width,
     height,
     scheduler,

@@ -203,6 +203,10 @@ function withDrawingOptions(command: Command): Command {
     .addOption(
       numberOption("--guidance <x>", "how closely to follow the prompt (default: the model's; Turbo: 0)"),
     )
+    .addOption(numberOption("--guidance-start <x>", "from which share of the steps on (default: 0)"))
+    .addOption(
+      numberOption("--guidance-end <x>", "up to which; steps without take half the time (default: 1)"),
+    )
     .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")

@@ -1,15 +1,14 @@
-import { UsageError } from "../ground/errors.ts"
 import type { RandomSource } from "../ground/random/source.ts"
-import { formatShape, sameShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import type { Scheduler } from "../schedulers/scheduler.ts"
-import { guide } from "./guidance.ts"
-import type { Conditioning, Model } from "./model.ts"
+import type { Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import type { ControlledWalk, OpenControls } from "./open-controls.ts"
 import { openControls } from "./open-controls.ts"
-import { joinRows, withChannels } from "./rows.ts"
+import type { GuidedWalk } from "./prediction.ts"
+import { contextOf, contextOfRun, mapRows, predictor } from "./prediction.ts"
+import { rowsOf, withChannels } from "./rows.ts"
 
 /** Latents that a walk returns to wherever a mask says so: inpainting with a model of no channels for it. */
 export interface Held {
@@ -22,7 +21,7 @@ export interface Held {
 }
 
 /** What one walk from noise to latents needs. */
-export interface DenoiseOptions extends ControlledWalk {
+export interface DenoiseOptions extends ControlledWalk, GuidedWalk {
   /**
    * Where the walk begins [B, C, h, w]: N(0, 1) x `initNoiseSigma`, or clean latents with the noise of the first step
    * that is walked.
@@ -33,14 +32,6 @@ export interface DenoiseOptions extends ControlledWalk {
   /** What the model sees beside the latents at every step [B, C2, h, w]: the channels of inpainting models. */
   readonly extraChannels?: Tensor<"float32">
   readonly held?: Held
-  /** A row for each of the B latents. */
-  readonly conditioning: Conditioning
-  /** What to be led away from, a row for each; the model runs twice as wide with it, and not at all guided without. */
-  readonly negative?: Conditioning
-  /** How strongly to be led (default 1: not at all). */
-  readonly guidanceScale?: number
-  /** How far to draw the deviation back that guidance widens, 0 (the default) to 1. */
-  readonly guidanceRescale?: number
   /** After `setTimesteps`. */
   readonly scheduler: Scheduler
   /** Where schedulers that add noise draw it from. */
@@ -74,14 +65,13 @@ export async function* denoise(
   model: Model,
   options: DenoiseOptions,
 ): AsyncGenerator<DenoiseStep, void, undefined> {
-  const { guidanceScale = 1, guidanceRescale, scheduler, random, eta, signal, firstStep = 0 } = options
-  const guided = isGuided(options)
-  const context = contextOf(options)
+  const { scheduler, random, eta, signal, firstStep = 0 } = options
   const timesteps = Array.from(scheduler.timesteps).slice(firstStep * scheduler.order)
   scheduler.setBeginIndex(firstStep * scheduler.order)
   let { latents } = options
   signal?.throwIfAborted()
   const { unet, controls, release } = await openDenoiser(model, options)
+  const predict = predictor(unet, options)
   try {
     for (const [i, timestep] of timesteps.entries()) {
       signal?.throwIfAborted()
@@ -89,12 +79,8 @@ export async function* denoise(
       const residuals = await controls?.residuals(scaled, timestep, i, timesteps.length)
       signal?.throwIfAborted()
       const seen = withChannels(scaled, options.extraChannels)
-      const sample = guided ? joinRows([seen, seen]) : seen
-      const levels = new Float32Array(sample.shape[0]).fill(timestep)
-      const feeds = { sample, timestep: float32([levels.length], levels), ...context, ...residuals }
-      const output = (await unet.run(feeds)).output as Tensor<"float32">
+      const prediction = await predict(seen, timestep, residuals, i, timesteps.length)
       signal?.throwIfAborted()
-      const prediction = guided ? guide(output, guidanceScale, guidanceRescale) : output
       const { prevSample, predOriginalSample } = scheduler.step(prediction, timestep, latents, random, {
         eta,
       })
@@ -125,8 +111,7 @@ function hold(
 }
 
 /** What decides the types of the denoiser's inputs. */
-type Walk = ControlledWalk &
-  Pick<DenoiseOptions, "latents" | "extraChannels" | "conditioning" | "negative" | "guidanceScale">
+type Walk = ControlledWalk & GuidedWalk & Pick<DenoiseOptions, "latents" | "extraChannels">
 
 /** The graphs of a walk. */
 export interface OpenDenoiser {
@@ -137,17 +122,17 @@ export interface OpenDenoiser {
 
 /** The graphs of the denoiser, and of the ControlNets that it follows, loaded ahead of such a walk, until released. */
 export async function openDenoiser(model: Model, walk: Walk): Promise<OpenDenoiser> {
-  const [batch, channels, ...places] = walk.latents.shape
-  const rows = isGuided(walk) ? 2 * batch : batch
+  const [, channels, ...places] = walk.latents.shape
   const seen = channels + (walk.extraChannels?.shape[1] ?? 0)
-  const context = contextOf(walk)
-  const controls = walk.controls?.length ? await openControls(model, walk, context) : undefined
+  const context = contextOfRun(walk)
+  const rows = context.encoderHiddenStates.shape[0]
+  const controls = walk.controls?.length ? await openControls(model, walk, contextOf(walk)) : undefined
   try {
     const unet = await model.unet.open({
       sample: { dtype: "float32", shape: [rows, seen, ...places] },
       timestep: { dtype: "float32", shape: [rows] },
       ...context,
-      ...controls?.none,
+      ...(controls && mapRows(controls.none, (none) => rowsOf(none, 0, rows))),
     })
     const release = () => {
       unet.release()
@@ -158,24 +143,4 @@ export async function openDenoiser(model: Model, walk: Walk): Promise<OpenDenois
     controls?.release()
     throw error
   }
-}
-
-function isGuided({ negative, guidanceScale = 1 }: Walk): boolean {
-  return negative !== undefined && guidanceScale > 1
-}
-
-/** The conditioning of every row of the denoiser, the negative's first. */
-function contextOf(walk: Walk): Conditioning {
-  const { negative, conditioning } = walk
-  if (negative === undefined || !isGuided(walk)) return conditioning
-  return Object.fromEntries(
-    Object.entries(conditioning).map(([name, t]) => {
-      const away = negative[name]
-      if (!sameShape(away.shape, t.shape))
-        throw new UsageError(
-          `${name} is ${formatShape(t.shape)} for the prompts and ${formatShape(away.shape)} for the negative ones; encode both with as many chunks.`,
-        )
-      return [name, joinRows([away, t])]
-    }),
-  )
 }

@@ -94,7 +94,7 @@ export async function draw(
   checkMemory(model)
   signal?.throwIfAborted()
   const timings = { load: 0, encode: 0, denoise: 0, decode: 0 }
-  const { guidanceScale, guidanceRescale, eta, clipSkip, promptSyntax } = settings
+  const { guidanceScale, guidanceRescale, guidanceInterval, eta, clipSkip, promptSyntax } = settings
   const guided = guidanceScale > 1
   const texts = [...settings.prompt, ...(guided ? settings.negativePrompt : [])]
 
@@ -128,6 +128,7 @@ export async function draw(
     negative: textualNegative && { ...textualNegative, ...seen.negative },
     guidanceScale,
     guidanceRescale,
+    guidanceInterval,
     scheduler,
     random,
     eta,

@@ -6,6 +6,7 @@ import type { WalkControl } from "./controls.ts"
 import { namedResiduals } from "./controls.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
+import { isWithin } from "./prediction.ts"
 import { joinRows } from "./rows.ts"
 
 /** What decides how the ControlNets of a model take part in a walk. */
@@ -84,7 +85,7 @@ export async function openControls(
     async residuals(seen, timestep, index, steps) {
       let sum: Residuals | undefined
       for (const [n, { start, end }] of controls.entries()) {
-        if (index / steps < start || (index + 1) / steps > end) continue
+        if (!isWithin([start, end], index, steps)) continue
         const given = (await opened[n].run(inputsOf(n, seen, timestep))) as Residuals
         sum = sum === undefined ? given : mapped(sum, (x, name) => plus(x, given[name]))
       }

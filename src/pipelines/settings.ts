@@ -7,6 +7,7 @@ import type { TileOptions } from "./autoencoder.ts"
 import type { TextPrecision } from "./chatglm-blocks.ts"
 import { lastPart } from "./files.ts"
 import type { Model, SeenImage } from "./model.ts"
+import type { Interval } from "./prediction.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
 import { escapeWeights } from "./prompt-syntax.ts"
 import { learntWords, readsWeights } from "./text-encoder.ts"
@@ -30,6 +31,11 @@ export interface PictureOptions extends TileOptions {
   readonly guidanceScale?: number
   /** How far to draw the deviation back that guidance widens, 0 (the default) to 1. */
   readonly guidanceRescale?: number
+  /**
+   * Guided only from this share of the steps on up to that one, 0 to 1, such as [0.1, 0.7]; steps without guidance take half
+   * the time (Kynkäänniemi et al. 2024). Default: at every step.
+   */
+  readonly guidanceInterval?: Interval
   /**
    * 0 to 2^64 - 1: the same seed makes the same pictures. One seed draws the noise of all pictures in turn; a list has
    * one for each, and each picture is then the one that its seed makes alone. Default: a random one, told in the result.
@@ -97,6 +103,8 @@ export interface Settings {
   readonly steps: number
   readonly guidanceScale: number
   readonly guidanceRescale: number
+  /** The share of the steps that was guided, where not all were. */
+  readonly guidanceInterval?: Interval
   readonly seed: number | bigint | readonly (number | bigint)[]
   /** The seed of which these are variations, and how far they are from it, where there is one. */
   readonly variationOf?: number | bigint
@@ -164,6 +172,7 @@ export function resolveSettings(
     steps: options.steps ?? model.usage.steps[String(scheduler._class_name)] ?? model.defaults.steps,
     guidanceScale: options.guidanceScale ?? model.defaults.guidanceScale,
     guidanceRescale: options.guidanceRescale ?? 0,
+    ...(options.guidanceInterval !== undefined && { guidanceInterval: options.guidanceInterval }),
     seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
     ...(options.variationOf !== undefined && {
       variationOf: options.variationOf,
@@ -203,6 +212,7 @@ export function resolveSettings(
   if (!Number.isFinite(settings.guidanceScale))
     throw new UsageError(`guidanceScale is ${settings.guidanceScale}; give a number, such as 7.5.`)
   checkShare("guidanceRescale", settings.guidanceRescale)
+  if (settings.guidanceInterval !== undefined) checkInterval(settings.guidanceInterval)
   checkShare("eta", settings.eta)
   if (settings.strength !== undefined) checkStrength(settings.strength, settings.steps)
   if (settings.variationOf === undefined && options.variationStrength !== undefined)
@@ -221,6 +231,14 @@ export function resolveSettings(
     throw new UsageError("guessMode leaves it to ControlNets what to draw; give the model one.")
   checkSeeds(settings)
   return settings
+}
+
+function checkInterval(interval: unknown): void {
+  const [start, end] = Array.isArray(interval) ? interval : []
+  if (!(start >= 0 && start < end && end <= 1))
+    throw new UsageError(
+      `guidanceInterval is ${JSON.stringify(interval)}; give two shares of the steps, the lower first, such as [0.1, 0.7].`,
+    )
 }
 
 function namedControls(
