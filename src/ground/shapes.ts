@@ -8,10 +8,13 @@ export type Colour = readonly [number, number, number]
 /** Places are whole multiples of 2^-16 pixels, as in OpenCV's drawing. */
 const FRACTION = 2 ** 16
 
+/** In pixels. */
+const THICKNESS = 2
+
 /** A picture's nearest whole place. */
 const near = (place: number) => Math.floor(place + 0.5)
 
-/** Paints a convex polygon with its outline: OpenCV's `fillConvexPoly`, but for lines that leave the picture. */
+/** Paints a convex polygon with its outline: OpenCV's `fillConvexPoly`. */
 export function fillPolygon(picture: Pixels, corners: readonly Point[], colour: Colour): void {
   const rows = new Map<number, [left: number, right: number]>()
   for (const [i, corner] of corners.entries()) {
@@ -31,10 +34,14 @@ export function fillPolygon(picture: Pixels, corners: readonly Point[], colour: 
 }
 
 /** Paints a bar with round ends, two pixels thick: OpenCV's `line` of such a thickness between whole places. */
-export function drawLine(picture: Pixels, from: Point, to: Point, colour: Colour): void {
+export function drawLine(picture: Pixels, a: Point, b: Point, colour: Colour): void {
+  const part = clipped(a, b, picture, 1, THICKNESS)
+  if (part === undefined) return
+  const [from, to] = part
   const [right, down] = [to[0] - from[0], to[1] - from[1]]
   const share = FRACTION / Math.sqrt(right * right + down * down)
   if (Number.isFinite(share)) {
+    // Half the thickness to either side.
     const [x, y] = [roundHalfEven(down * share) / FRACTION, roundHalfEven(-right * share) / FRACTION]
     const corners: Point[] = [
       [from[0] + x, from[1] + y],
@@ -44,7 +51,7 @@ export function drawLine(picture: Pixels, from: Point, to: Point, colour: Colour
     ]
     fillPolygon(picture, corners, colour)
   }
-  for (const end of [from, to]) fillDisc(picture, end, 1, colour)
+  for (const end of part) fillDisc(picture, end, THICKNESS / 2, colour)
 }
 
 /** Paints a disc around a whole place, whose edge is the circle of Bresenham (1977): OpenCV's `circle`, filled. */
@@ -95,11 +102,14 @@ function cosine(degrees: number): number {
  * begins at the left (Bresenham's line), else at the left or the top.
  */
 function drawThin(picture: Pixels, a: Point, b: Point, colour: Colour): void {
-  const steep = Math.abs(b[1] - a[1]) > Math.abs(b[0] - a[0])
   const whole = [...a, ...b].every(Number.isInteger)
+  const part = clipped(a, b, picture, whole ? 1 : 1 / FRACTION)
+  if (part === undefined) return
+  const [from, to] = part
+  const steep = Math.abs(to[1] - from[1]) > Math.abs(to[0] - from[0])
   const [along, aside] = steep ? [1, 0] : [0, 1]
   const side = whole ? 0 : along
-  const [start, end] = a[side] <= b[side] ? [a, b] : [b, a]
+  const [start, end] = from[side] <= to[side] ? [from, to] : [to, from]
   const [length, drift] = [Math.abs(end[along] - start[along]), end[aside] - start[aside]]
   // A little less than the drift of each step, so that halves stay behind.
   const slope = length === 0 ? 0 : Math.trunc((drift * FRACTION) / (length + 1 / FRACTION)) / FRACTION
@@ -111,10 +121,44 @@ function drawThin(picture: Pixels, a: Point, b: Point, colour: Colour): void {
     paintRow(picture, y, x, x, colour)
   }
   paint(near(end[along]), near(end[aside]))
-  // Only the steps within the picture.
-  const [from, until] = direction < 0 ? [first - limit + 1, first] : [-first, limit - 1 - first]
-  for (let k = Math.max(0, from); k <= Math.min(Math.floor(length), until); k++)
-    paint(first + direction * k, near(start[aside] + slope * k))
+  const last = first + direction * Math.floor(length)
+  for (
+    let place = Math.max(0, Math.min(first, last));
+    place <= Math.min(limit - 1, Math.max(first, last));
+    place++
+  )
+    paint(place, near(start[aside] + slope * Math.abs(place - first)))
+}
+
+/**
+ * The part of a line within a picture and `margin` pixels around it, its ends moved along it by multiples of `unit`
+ * pixels (Cohen and Sutherland; OpenCV's `clipLine`); undefined where there is none.
+ */
+function clipped(
+  a: Point,
+  b: Point,
+  { width, height }: Pixels,
+  unit: number,
+  margin = 0,
+): readonly [Point, Point] | undefined {
+  const least = -margin
+  const most = [width + margin - unit, height + margin - unit]
+  let ends: readonly [Point, Point] = [a, b]
+  for (const axis of [1, 0] as const) {
+    const beyond = (end: Point) => Number(end[axis] > most[axis]) - Number(end[axis] < least)
+    if (beyond(ends[0]) * beyond(ends[1]) > 0) return undefined
+    for (const i of [0, 1]) {
+      const [from, to] = ends
+      const side = beyond(ends[i])
+      if (side === 0) continue
+      const edge = side < 0 ? least : most[axis]
+      const drift = ((edge - ends[i][axis]) * (to[1 - axis] - from[1 - axis])) / (to[axis] - from[axis])
+      const other = ends[i][1 - axis] + Math.trunc(drift / unit) * unit
+      const moved: Point = axis === 0 ? [edge, other] : [other, edge]
+      ends = i === 0 ? [moved, to] : [from, moved]
+    }
+  }
+  return ends
 }
 
 function paintRow(
