@@ -1,3 +1,4 @@
+import type { OnnxValueInfo } from "../formats/onnx.ts"
 import type { OnnxHeader } from "../formats/onnx-header.ts"
 import { resizeBilinear } from "../ground/bilinear.ts"
 import { FormatError } from "../ground/errors.ts"
@@ -100,13 +101,18 @@ export async function openPoseAnnotator(
 }
 
 function isDetector({ inputs, outputs }: OnnxHeader): boolean {
-  return takesPictures({ inputs }) && outputs.length === 1 && outputs[0].shape.length === 3
+  return takesPictures({ inputs }) && outputs.length === 1 && outputs.every(mayHaveRows)
 }
 
 function isEstimator({ inputs, outputs }: OnnxHeader): boolean {
   const fixed =
     takesPictures({ inputs }) && inputs[0].shape.slice(2).every((side) => typeof side === "number")
-  return fixed && outputs.length === 2 && outputs.every(({ shape }) => shape.length === 3)
+  return fixed && outputs.length === 2 && outputs.every(mayHaveRows)
+}
+
+/** [B, rows, columns], or of a shape that the file does not say. */
+function mayHaveRows({ shape }: OnnxValueInfo): boolean {
+  return shape.length === 3 || shape.length === 0
 }
 
 /** The size of what a network sees. */
