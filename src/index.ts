@@ -53,6 +53,8 @@ export type { ModelDefaults } from "./pipelines/defaults.ts"
 // Pipelines
 export type { DenoiseOptions, DenoiseStep } from "./pipelines/denoise.ts"
 export { denoise } from "./pipelines/denoise.ts"
+export type { DepthAnnotator } from "./pipelines/depth.ts"
+export { depthPicture, openDepthAnnotator } from "./pipelines/depth.ts"
 export type { DrawOptions, DrawResult, Timings } from "./pipelines/draw.ts"
 export type { FaceModelPlaces } from "./pipelines/face-models.ts"
 export type { FaceReader } from "./pipelines/faces.ts"

@@ -1,17 +1,17 @@
 import { UsageError } from "../ground/errors.ts"
 import type { Control } from "../pipelines/controls.ts"
-import { edgesFor } from "../pipelines/controls.ts"
 import { definedSize, sizeOver } from "../pipelines/given-picture.ts"
 import type { Model } from "../pipelines/model.ts"
 import { extendedSize } from "../pipelines/outpaint.ts"
 import type { VerbOptions } from "../recipes/verb.ts"
-import { readPicture } from "./picture.ts"
+import type { AnnotatorOptions } from "./followed.ts"
+import { readFollowed } from "./followed.ts"
 
 /** What the command line says of ControlNets; numbers are one for all of them, or one for each. */
-export interface ControlOptions {
+export interface ControlOptions extends AnnotatorOptions {
   /** Folders, files or names on the Hub. */
   readonly control?: readonly string[]
-  /** Paths of what each follows; behind "canny:" that of a picture whose edges it follows. */
+  /** What each follows, as `readFollowed` takes it. */
   readonly controlImage?: readonly string[]
   readonly controlScale?: readonly number[]
   readonly controlStart?: readonly number[]
@@ -37,23 +37,21 @@ export async function readControls(
   const scales = spread("scale", options.controlScale, control)
   const starts = spread("start", options.controlStart, control)
   const ends = spread("end", options.controlEnd, control)
-  const pictures = await Promise.all(controlImage.map((path) => readPicture(path.replace(edges, ""))))
+  const followed = await readFollowed(controlImage, options)
   return (model) => {
-    if (pictures.length === 0) return []
+    if (followed.length === 0) return []
     const size =
       over !== undefined && extend !== undefined
         ? extendedSize(over, extend)
-        : { ...sizeOver(model, over ?? pictures[0]), ...definedSize(options) }
-    return pictures.map((picture, i) => ({
-      image: edges.test(controlImage[i]) ? edgesFor(picture, size) : picture,
+        : { ...sizeOver(model, over ?? followed[0].picture), ...definedSize(options) }
+    return followed.map(({ at }, i) => ({
+      image: at(size),
       scale: scales[i],
       start: starts[i],
       end: ends[i],
     }))
   }
 }
-
-const edges = /^canny:/
 
 function spread(
   name: string,

@@ -22,6 +22,9 @@ Examples:
   limn "a wide beach" --image beach.jpg --left 128 --right 128
   limn "a house in snow" --model ~/sd-v1-5 --control-image canny:house.jpg \\
     --control lllyasviel/sd-controlnet-canny
+  limn "a clay hut" --model ~/sd-v1-5 --control-image depth:house.jpg \\
+    --depth-model depth_anything_v2_vits.onnx \\
+    --control lllyasviel/sd-controlnet-depth
   limn "a cat, in a garden" --model ~/sd-v1-5 --ip-image my-cat.jpg \\
     --ip-adapter h94/IP-Adapter/models/ip-adapter_sd15.safetensors
   limn "西部牛仔，牛仔帽" --model Kwai-Kolors/Kolors-diffusers --face me.jpg \\
@@ -59,8 +62,9 @@ Examples:
     --control Kwai-Kolors/Kolors-ControlNet-Canny \\
     --ip-adapter Kwai-Kolors/Kolors-IP-Adapter-Plus
   limn restyle me.jpg "a statue" --control Kwai-Kolors/Kolors-ControlNet-Depth \\
-    --control-image depth.png --ip-adapter Kwai-Kolors/Kolors-IP-Adapter-Plus \\
-    --style marble.jpg --model Kwai-Kolors/Kolors-diffusers
+    --control-image depth:me.jpg --depth-model depth_anything_v2_vits.onnx \\
+    --ip-adapter Kwai-Kolors/Kolors-IP-Adapter-Plus --style marble.jpg \\
+    --model Kwai-Kolors/Kolors-diffusers
 `
 
 const gridHelp = `
@@ -222,8 +226,12 @@ function withDrawingOptions(command: Command): Command {
     )
     .addOption(listOption("--control <path>", "a ControlNet: a folder, a file, or org/name; may be repeated"))
     .addOption(
-      listOption("--control-image <file>", "what it follows, or canny:<file> for the edges of a picture"),
+      listOption(
+        "--control-image <file>",
+        "what it follows; canny:<file> for the edges of a picture, depth:<file> for its depth",
+      ),
     )
+    .option("--depth-model <file>", "an ONNX network that tells depth, as MiDaS' or Depth Anything's")
     .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1; Kolors: 0.8)"))
     .addOption(numbersOption("--control-start <x>", "from which share of the steps on (default: 0)"))
     .addOption(numbersOption("--control-end <x>", "up to which share of the steps (default: 1)"))

@@ -1,10 +1,10 @@
 import { absolutePath, exists, list } from "#platform"
-import type { OnnxHeader } from "../formats/onnx-header.ts"
 import { FormatError, UsageError } from "../ground/errors.ts"
 import { recognitionSize } from "../models/arcface.ts"
 import { SCRFD_OUTPUTS } from "../models/scrfd.ts"
 import type { OnnxFile } from "../runtime/onnx-file.ts"
 import { readOnnxFile } from "../runtime/onnx-file.ts"
+import { takesPictures } from "./picture-network.ts"
 
 /** The two networks that read faces, as insightface publishes them. */
 export interface FaceModelFiles {
@@ -67,11 +67,6 @@ async function onnxFilesAt(place: string): Promise<string[]> {
 
 function isOnnx(path: string): boolean {
   return /\.onnx$/i.test(path)
-}
-
-/** Whether a network takes one picture [1, 3, H, W]. */
-function takesPictures({ inputs }: OnnxHeader): boolean {
-  return inputs.length === 1 && inputs[0].shape.length === 4 && inputs[0].shape[1] === 3
 }
 
 /** A file by its name, and what it gives. */

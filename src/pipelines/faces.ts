@@ -8,10 +8,11 @@ import { float32 } from "../ground/tensor.ts"
 import { alignedFace } from "../models/arcface.ts"
 import type { FoundFace } from "../models/scrfd.ts"
 import { areScrfdOutputs, scrfdFaces } from "../models/scrfd.ts"
-import type { Session, SessionOptions } from "../runtime/session.ts"
+import type { SessionOptions } from "../runtime/session.ts"
 import type { FaceModelPlaces } from "./face-models.ts"
 import { readFaceModels } from "./face-models.ts"
 import { opaque } from "./image.ts"
+import { normalizedTensor, outputsFor } from "./picture-network.ts"
 
 /** Finds and recognises faces, by networks that are loaded. */
 export interface FaceReader {
@@ -50,8 +51,7 @@ export async function openFaceReader(
   return {
     async find(picture) {
       const { frame, scale } = letterboxed(opaque(picture), width, height)
-      const fed = { [seen.name]: pixelValues(frame, 127.5, 128) }
-      const outputs = await outputsOf(detecting, fed, detector.header.outputs)
+      const outputs = await outputsFor(detecting, detector.header, pixelValues(frame, 127.5, 128))
       if (!areScrfdOutputs(outputs, width, height))
         throw new FormatError(
           `${detector.path} gives ${outputs.map(({ shape }) => `[${shape.join(", ")}]`).join(", ")} for a picture of ${width}x${height}, which are not the scores, boxes and points of insightface's detectors; give scrfd_10g_bnkps.onnx or det_10g.onnx.`,
@@ -64,11 +64,7 @@ export async function openFaceReader(
     async recognise(picture, { points }) {
       const face = alignedFace(opaque(picture), points, size)
       const values = normalises ? pixelValues(face, 0, 1) : pixelValues(face, 127.5, 127.5)
-      const [embedding] = await outputsOf(
-        recognising,
-        { [recogniser.header.inputs[0].name]: values },
-        recogniser.header.outputs,
-      )
+      const [embedding] = await outputsFor(recognising, recogniser.header, values)
       return float32([1, embedding.data.length], embedding.data as Float32Array)
     },
     async close() {
@@ -120,15 +116,6 @@ export function squareAround(picture: Pixels, { box }: FoundFace): Pixels {
   return out
 }
 
-async function outputsOf(
-  session: Session,
-  feeds: Readonly<Record<string, Tensor>>,
-  outputs: readonly { readonly name: string }[],
-): Promise<readonly Tensor[]> {
-  const given = await session.run(feeds)
-  return outputs.map(({ name }) => given[name])
-}
-
 /** A picture shrunk or enlarged into a corner of a black frame, and by how much. */
 function letterboxed(picture: Pixels, width: number, height: number) {
   const ratio = picture.height / picture.width
@@ -145,10 +132,6 @@ function letterboxed(picture: Pixels, width: number, height: number) {
 }
 
 /** (pixel - mean) / deviation, red, green and blue apart: [1, 3, H, W]. */
-function pixelValues({ width, height, data }: Pixels, mean: number, deviation: number): Tensor<"float32"> {
-  const size = width * height
-  const values = new Float32Array(3 * size)
-  for (let i = 0; i < data.length; i++)
-    values[(i % 3) * size + Math.floor(i / 3)] = (data[i] - mean) / deviation
-  return float32([1, 3, height, width], values)
+function pixelValues(picture: Pixels, mean: number, deviation: number): Tensor<"float32"> {
+  return normalizedTensor(picture, [mean, mean, mean], [deviation, deviation, deviation])
 }

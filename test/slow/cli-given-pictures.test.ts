@@ -3,8 +3,9 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import sharp from "sharp"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { decodePng } from "../../src/formats/png.ts"
+import { decodePng, encodePng } from "../../src/formats/png.ts"
 import { readPngText } from "../../src/formats/png-text.ts"
+import { openDepthAnnotator } from "../../src/pipelines/depth.ts"
 import { goldenTensors } from "../unit/golden.ts"
 import type { InstalledLimn } from "./processes/installed-limn.ts"
 import { installLimn } from "./processes/installed-limn.ts"
@@ -123,7 +124,29 @@ describe("limn draws what ControlNets say", () => {
     })
   })
 
+  it("of the depth of a picture, by a network that is named", async () => {
+    const network = join(import.meta.dirname, "../golden/depth/fixed.onnx")
+    await draw(["a red heart", "--seed", "7"])
+    const control = (image: string) => ["a cat", "--seed", "1", "--control", net, "--control-image", image]
+    const told = await draw([...control("depth:red-heart-7.png"), "--depth-model", network])
+    expect(told).toEqual({ code: 0, stdout: "cat-1.png\n", stderr: "" })
+    const annotator = await openDepthAnnotator(network)
+    const map = await annotator.map(decodePng(bytesOf("red-heart-7.png")[0]))
+    await annotator.close()
+    writeFileSync(join(folder, "depth.png"), encodePng(map))
+    await draw([...control("depth.png"), "--out", "map.png"])
+    expect(decodePng(bytesOf("map.png")[0])).toEqual(decodePng(bytesOf("cat-1.png")[0]))
+  })
+
   it.each([
+    [
+      ["--control", net, "--control-image", "depth:red-heart-7.png"],
+      "Depth is told by a network; say where it is with --depth-model, as depth_anything_v2_vits.onnx.",
+    ],
+    [
+      ["--depth-model", "depth.onnx"],
+      "--depth-model tells the depth of a picture; give one with --control-image depth:FILE.",
+    ],
     [["--control", net], "Each --control needs a --control-image of its own; they number 1 and 0."],
     [
       ["--control-scale", "1"],
