@@ -11,12 +11,12 @@ import { train } from "../src/training/train.ts"
 const model = "models/inkling"
 const recipes = "inkling/recipe"
 
-/** The parts of the model that a run teaches, by what it learns. */
+/** The folders that a run teaches, by what it learns, and where they go. */
 const partsOf = {
-  autoencoder: ["vae"],
-  towers: ["text_encoder", "scorer"],
-  denoiser: ["unet"],
-  controlnet: ["controlnet"],
+  autoencoder: { vae: join(model, "vae") },
+  towers: { text_encoder: join(model, "text_encoder"), scorer: join(model, "scorer") },
+  denoiser: { unet: join(model, "unet") },
+  controlnet: { controlnet: "models/inkling-canny" },
 } as const
 
 const stop = new AbortController()
@@ -39,7 +39,8 @@ for (const recipe of readdirSync(recipes).sort((a, b) => number(a) - number(b)))
   })
   const { learn } = JSON.parse(readFileSync(path, "utf8")) as { learn: keyof typeof partsOf }
   // The next run may go on from these.
-  for (const part of partsOf[learn]) cpSync(join(output, part), join(model, part), { recursive: true })
+  for (const [part, place] of Object.entries(partsOf[learn]))
+    cpSync(join(output, part), place, { recursive: true })
   if (stop.signal.aborted) break
 }
 

@@ -213,6 +213,10 @@ export async function openModel(
     ...fetching,
   }
   let model = await load(options.model ?? inkling, loading)
+  if (model.running.lowMemory && lowMemory === undefined && !options.quiet) {
+    progress.clear()
+    process.stderr.write("limn: Memory is short, so weights stay in their files (--low-memory): slower.\n")
+  }
   for (const path of options.embedding ?? []) model = await withTextualInversion(model, path)
   const additions = [
     ...(options.lora ?? []).map(({ path, scale }) => lora(path, { scale })),

@@ -21,6 +21,7 @@ import { lastPart } from "./files.ts"
 import type { HubOptions } from "./hub-model.ts"
 import { hubModel } from "./hub-model.ts"
 import { int8Model } from "./int8-model.ts"
+import { needsLowMemory } from "./memory-check.ts"
 import type { Model, Precision } from "./model.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
@@ -46,7 +47,8 @@ export interface LoadOptions extends Pick<SessionOptions, "threads">, SingleFile
   readonly onCalibration?: CalibrationOptions["onProgress"]
   /**
    * Leaves weights in the checkpoint's pages instead of a rearranged copy, and keeps no part of the model loaded while
-   * another works: half the memory or less, in up to twice the time.
+   * another works: half the memory or less, in up to twice the time. Default: where a picture would take more memory than
+   * is free.
    */
   readonly lowMemory?: boolean
   /**
@@ -87,7 +89,8 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     ? openSingleFile(source, options)
     : openFolder(source, { ...options, variant, name: local === undefined ? path : undefined }))
   const { family, unet: unetFiles, vae: vaeFiles, schedulerConfig, defaults, zeroNegative } = parts
-  const { threads, lowMemory } = options
+  const denoiser = unetConfig(unetFiles.config, configPath(unetFiles))
+  const { threads, lowMemory = needsLowMemory(denoiser, { device, precision }) } = options
   const running = {
     device,
     precision: precision === "int8" ? ("fp32" as const) : precision,
@@ -98,7 +101,6 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const textEncoders = await Promise.all(
     parts.texts.map((text) => textEncoder(text, family, running, options)),
   )
-  const denoiser = unetConfig(unetFiles.config, configPath(unetFiles))
   const vae = autoencoderConfig(vaeFiles.config, configPath(vaeFiles))
   checkFit(source, textEncoders, denoiser, vae.latentChannels)
 

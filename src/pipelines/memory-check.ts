@@ -1,12 +1,40 @@
 import { availableMemoryBytes } from "#platform"
 import { LimnError } from "../ground/errors.ts"
 import { sizeOf } from "../ground/shape.ts"
+import type { UNetConfig } from "../models/config/unet.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
+import type { Device } from "../runtime/session.ts"
 import { textPrecisions } from "./chatglm-blocks.ts"
 import type { Model, Precision } from "./model.ts"
 
 /** What one number of a denoiser's weights takes while it runs. */
 const numberBytes: Readonly<Record<Precision, number>> = { fp32: 4, fp16: 2, int8: 1 }
+
+/**
+ * What a whole picture takes at most, of a model's own size and with guidance, over what its denoiser's weights take
+ * (bench/results/picture.json). Where that is free, weights may be rearranged in memory, and parts stay loaded.
+ */
+const WHOLE_OVER_WEIGHTS = 1.8
+
+/**
+ * Whether a model had better leave its weights in their files: whether a picture by rearranged ones would take more memory
+ * than is free. Only the CPU is looked at.
+ *   free   in bytes; false where it is unknown
+ */
+export function needsLowMemory(
+  denoiser: UNetConfig,
+  { device, precision }: { readonly device: Device; readonly precision: Precision },
+  free: number | undefined = availableMemoryBytes(),
+): boolean {
+  return (
+    device === "cpu" && free !== undefined && WHOLE_OVER_WEIGHTS * weightBytes(denoiser, precision) > free
+  )
+}
+
+function weightBytes(denoiser: UNetConfig, precision: Precision): number {
+  const numbers = unetParameters(denoiser).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
+  return numbers * numberBytes[precision]
+}
 
 /**
  * Throws a LimnError where a part of the model that is not loaded yet needs more memory than is free, with what would need
@@ -38,8 +66,7 @@ function checkTextEncoders({ textEncoders }: Model, free: number): void {
 function checkDenoiser({ unet, unetConfig, precision, running }: Model, free: number): void {
   // In low memory weights are pages of files, which the system takes back.
   if (running.lowMemory || unet.isLoaded()) return
-  const numbers = unetParameters(unetConfig).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
-  const needed = numbers * numberBytes[precision]
+  const needed = weightBytes(unetConfig, precision)
   if (needed > free)
     throw new LimnError(
       `The denoiser's weights take ${gigabytes(needed)} of memory, and ${gigabytes(free)} are free; load the model with lowMemory, or close other programs.`,

@@ -6,7 +6,7 @@ import { unetConfig } from "../../src/models/config/unet.ts"
 import { chatGlmParameters } from "../../src/models/parameters/chatglm.ts"
 import { BLOCK_BYTES, layerBlocks, layerBytes, readingBytes } from "../../src/pipelines/chatglm-blocks.ts"
 import { load } from "../../src/pipelines/load.ts"
-import { checkMemory } from "../../src/pipelines/memory-check.ts"
+import { checkMemory, needsLowMemory } from "../../src/pipelines/memory-check.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { goldenFolder } from "./golden.ts"
@@ -76,6 +76,25 @@ describe("before drawing", () => {
     expect(() => checkMemory(published("int8", low), 9e9)).not.toThrow()
     const loaded = { ...unet, unet: { ...tiny.unet, isLoaded: () => true } }
     expect(() => checkMemory(published("int8", loaded), 9e9)).not.toThrow()
+  })
+
+  test("weights stay in their files where memory is short, and nobody says otherwise", async () => {
+    const kolors = unetConfig(kolorsUnet, "unet")
+    const cpu = { device: "cpu", precision: "fp32" } as const
+    expect(needsLowMemory(kolors, cpu, 16e9)).toBe(true)
+    expect(needsLowMemory(kolors, cpu, 32e9)).toBe(false)
+    expect(needsLowMemory(kolors, { ...cpu, precision: "int8" }, 16e9)).toBe(false)
+    expect(needsLowMemory(kolors, { ...cpu, device: "cuda" }, 1e9)).toBe(false)
+    vi.spyOn(process, "availableMemory").mockReturnValue(1e4)
+    const folder = join(goldenFolder, "pipeline/model")
+    for (const [lowMemory, expected] of [
+      [undefined, true],
+      [false, false],
+    ] as const) {
+      const model = await load(folder, { device: "cpu", lowMemory })
+      expect(model.running.lowMemory).toBe(expected)
+      await model.close()
+    }
   })
 
   test("nothing is refused on another device", () => {
