@@ -44,8 +44,8 @@ export async function readControls(
       over !== undefined && extend !== undefined
         ? extendedSize(over, extend)
         : { ...sizeOver(model, over ?? followed[0].picture), ...definedSize(options) }
-    return followed.map(({ at }, i) => ({
-      image: at(size),
+    return followed.map(({ map }, i) => ({
+      image: map(size, model.usage),
       scale: scales[i],
       start: starts[i],
       end: ends[i],

@@ -25,6 +25,8 @@ Examples:
   limn "a clay hut" --model ~/sd-v1-5 --control-image depth:house.jpg \\
     --depth-model depth_anything_v2_vits.onnx \\
     --control lllyasviel/sd-controlnet-depth
+  limn "宇航员" --model Kwai-Kolors/Kolors-diffusers --pose-models ~/dwpose \\
+    --control-image pose:dancer.jpg --control Kwai-Kolors/Kolors-ControlNet-Pose
   limn "a cat, in a garden" --model ~/sd-v1-5 --ip-image my-cat.jpg \\
     --ip-adapter h94/IP-Adapter/models/ip-adapter_sd15.safetensors
   limn "西部牛仔，牛仔帽" --model Kwai-Kolors/Kolors-diffusers --face me.jpg \\
@@ -228,10 +230,16 @@ function withDrawingOptions(command: Command): Command {
     .addOption(
       listOption(
         "--control-image <file>",
-        "what it follows; canny:<file> for the edges of a picture, depth:<file> for its depth",
+        "what it follows; canny:<file> for the edges of a picture, depth:<file> for its depth, pose:<file> for the people in it",
       ),
     )
     .option("--depth-model <file>", "an ONNX network that tells depth, as MiDaS' or Depth Anything's")
+    .addOption(
+      listOption(
+        "--pose-models <path>",
+        "DWPose's two networks: the folder of yolox_l.onnx and dw-ll_ucoco_384.onnx, or files",
+      ),
+    )
     .addOption(numbersOption("--control-scale <x>", "how much of it (default: 1; Kolors: 0.8)"))
     .addOption(numbersOption("--control-start <x>", "from which share of the steps on (default: 0)"))
     .addOption(numbersOption("--control-end <x>", "up to which share of the steps (default: 1)"))

@@ -1,14 +1,11 @@
 import type { Point } from "../ground/similarity.ts"
 import type { Tensor } from "../ground/tensor.ts"
+import type { Box } from "./boxes.ts"
+import { apart } from "./boxes.ts"
 
 /** A face as a detector finds it, in pixels of the picture. */
 export interface FoundFace {
-  readonly box: {
-    readonly left: number
-    readonly top: number
-    readonly right: number
-    readonly bottom: number
-  }
+  readonly box: Box
   /** How sure the detector is, 0.5 to 1. */
   readonly score: number
   /** The eyes, the tip of the nose, the corners of the mouth; those to the left in the picture before those to the right. */
@@ -27,7 +24,7 @@ const WIDTHS = [1, 4, 10] as const
 const SURE = 0.5
 
 /** Of two boxes that share more than this of what both cover, the less sure is dropped. */
-const MOST_SHARED = Math.fround(0.4)
+const MOST_SHARED = 0.4
 
 /** How many outputs a detector has: for each of its grids scores, boxes and points, all scores first. */
 export const SCRFD_OUTPUTS = STRIDES.length * WIDTHS.length
@@ -83,26 +80,10 @@ export function scrfdFaces(
     }
     return faces
   })
-  return apart(found.sort((a, b) => b.score - a.score))
+  return apart(found, MOST_SHARED)
 }
 
 /** How many answers a grid gives for pictures of that size. */
 function answersOf(stride: number, width: number, height: number): number {
   return Math.floor(width / stride) * Math.floor(height / stride) * ANCHORS
-}
-
-/** Faces without those that overlap one before them too much (insightface's `nms`, which counts pixels at both ends). */
-function apart(faces: readonly FoundFace[]): FoundFace[] {
-  const f = Math.fround
-  const side = (from: number, to: number) => f(f(to - from) + 1)
-  const area = ({ box }: FoundFace) => f(side(box.left, box.right) * side(box.top, box.bottom))
-  const shared = (a: FoundFace, b: FoundFace) => {
-    const across = side(Math.max(a.box.left, b.box.left), Math.min(a.box.right, b.box.right))
-    const down = side(Math.max(a.box.top, b.box.top), Math.min(a.box.bottom, b.box.bottom))
-    const both = f(Math.max(0, across) * Math.max(0, down))
-    return f(both / f(f(area(a) + area(b)) - both))
-  }
-  const kept: FoundFace[] = []
-  for (const face of faces) if (kept.every((one) => shared(one, face) <= MOST_SHARED)) kept.push(face)
-  return kept
 }

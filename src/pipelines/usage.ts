@@ -13,6 +13,8 @@ export interface Usage {
   readonly loraScale: number
   readonly ipScale: number
   readonly faceScale: number
+  /** Whether poses are drawn for its ControlNets with the points of faces. */
+  readonly poseFaces: boolean
   /**
    * Steps by the class of the scheduler, where it takes others than the model's. Such a scheduler may be chosen by its name
    * even where it walks other noise levels than the model's own.
@@ -20,7 +22,7 @@ export interface Usage {
   readonly steps: Readonly<Record<string, number>>
 }
 
-/** diffusers' defaults. */
+/** diffusers' defaults, and DWPose's drawings. */
 export const usual: Usage = {
   strength: 0.8,
   controlledStrength: 0.8,
@@ -30,6 +32,7 @@ export const usual: Usage = {
   loraScale: 1,
   ipScale: 1,
   faceScale: 1,
+  poseFaces: true,
   steps: {},
 }
 
@@ -44,5 +47,6 @@ export const kolorsUsage: Usage = {
   loraScale: 0.8,
   ipScale: 0.5,
   faceScale: 0.8,
+  poseFaces: false,
   steps: { EDMDPMSolverMultistepScheduler: 25 },
 }

@@ -5,7 +5,9 @@ import sharp from "sharp"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { decodePng, encodePng } from "../../src/formats/png.ts"
 import { readPngText } from "../../src/formats/png-text.ts"
+import { pixels } from "../../src/ground/image.ts"
 import { openDepthAnnotator } from "../../src/pipelines/depth.ts"
+import { openPoseAnnotator } from "../../src/pipelines/pose.ts"
 import { goldenTensors } from "../unit/golden.ts"
 import type { InstalledLimn } from "./processes/installed-limn.ts"
 import { installLimn } from "./processes/installed-limn.ts"
@@ -138,7 +140,51 @@ describe("limn draws what ControlNets say", () => {
     expect(decodePng(bytesOf("map.png")[0])).toEqual(decodePng(bytesOf("cat-1.png")[0]))
   })
 
+  it("of the people in a picture, by networks that are named, or says that there are none", async () => {
+    const networks = join(import.meta.dirname, "../golden/pose/models")
+    const { shape, data } = goldenTensors("pose/found.safetensors")["2.picture"]
+    const people = pixels(shape[1], shape[0], 3, data as Uint8Array)
+    const nobody = pixels(64, 64, 3, new Uint8Array(3 * 64 * 64))
+    writeFileSync(join(folder, "people.png"), encodePng(people))
+    writeFileSync(join(folder, "nobody.png"), encodePng(nobody))
+    const size = { width: 96, height: 64 }
+    const control = (image: string) => [
+      "a cat",
+      "--seed",
+      "1",
+      "--width",
+      "96",
+      "--height",
+      "64",
+      "--control",
+      net,
+      "--control-image",
+      image,
+    ]
+    const found = await draw([...control("pose:people.png"), "--pose-models", networks])
+    expect(found).toEqual({ code: 0, stdout: "cat-1.png\n", stderr: "" })
+    const annotator = await openPoseAnnotator(networks)
+    writeFileSync(join(folder, "pose.png"), encodePng(await annotator.map(people, size)))
+    await annotator.close()
+    await draw([...control("pose.png"), "--out", "map.png"])
+    expect(decodePng(bytesOf("map.png")[0])).toEqual(decodePng(bytesOf("cat-1.png")[0]))
+    expect(await draw([...control("pose:nobody.png"), "--pose-models", networks])).toEqual({
+      code: 1,
+      stdout: "",
+      stderr:
+        "limn: Nobody was found in a picture whose pose is to be followed; give one that shows a person, not too small.\n",
+    })
+  })
+
   it.each([
+    [
+      ["--control", net, "--control-image", "pose:red-heart-7.png"],
+      "Poses are found by DWPose's networks; say where they are with --pose-models, as the folder of yolox_l.onnx and dw-ll_ucoco_384.onnx.",
+    ],
+    [
+      ["--pose-models", "dwpose"],
+      "--pose-models find the pose of a picture; give one with --control-image pose:FILE.",
+    ],
     [
       ["--control", net, "--control-image", "depth:red-heart-7.png"],
       "Depth is told by a network; say where it is with --depth-model, as depth_anything_v2_vits.onnx.",
