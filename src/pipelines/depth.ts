@@ -44,7 +44,7 @@ const MOST_PIXELS = 2 ** 24
  * Loads a network that tells how near each part of a picture is, as MiDaS, DPT and Depth Anything do, from an ONNX file
  * that lies here. How it reads pictures stands in transformers' preprocessor_config.json beside it or one folder up; where
  * there is none, it is normalised by the mean and deviation of ImageNet, and of the size that the file takes, or with its
- * shorter side at 518 pixels. It runs on the CPU, which a picture keeps busy for a few seconds.
+ * shorter side at 518 pixels. It runs on the CPU.
  * Throws a LimnError where there is no file, a FormatError where it or the configuration is of another form.
  */
 export async function openDepthAnnotator(

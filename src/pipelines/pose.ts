@@ -38,7 +38,7 @@ const DETECTION_SIZE = 640
 /**
  * Loads DWPose's networks (Yang et al. 2023) from files that lie here: yolox_l.onnx, which finds people, and
  * dw-ll_ucoco_384.onnx, which finds the 133 points of each. They are known by what they take and give. They run on the CPU,
- * which each of the people keeps busy for about a second.
+ * the second once for each of the people.
  * Throws a UsageError where there is nothing at a place, a FormatError where the files are others.
  */
 export async function openPoseAnnotator(
