@@ -280,7 +280,7 @@ describe("captions", () => {
     })
     const tokenizer = clipTokenizer(learnClipBpe(texts, { vocabSize: 3000 }))
     const lengths = texts.map((text) => tokenizer.encode(text).length).sort((a, b) => a - b)
-    expect(lengths[lengths.length >> 1]).toBeLessThanOrEqual(4)
+    expect(lengths[lengths.length >> 1]).toBeLessThanOrEqual(5)
     expect(lengths.at(-1)).toBeLessThan(62)
     for (const text of ["红心", "红苹果", "一只猫", "a red heart"])
       expect(tokenizer.encode(text).length, text).toBeLessThanOrEqual(3)
