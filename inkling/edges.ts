@@ -9,7 +9,7 @@ import { textToImage } from "../src/pipelines/text-to-image.ts"
 import { runCommand } from "./command.ts"
 import { commonConcepts, loadConcepts } from "./concepts.ts"
 import { drawOptions, mannerFrom } from "./draw.ts"
-import { asObject } from "./english.ts"
+import { asObject, withoutColour } from "./english.ts"
 import { openGallery } from "./nearest.ts"
 import { drawPage, writePage } from "./page.ts"
 
@@ -23,7 +23,7 @@ import { drawPage, writePage } from "./page.ts"
 // does, and the names alone.
 
 const asked = 64
-const shown = [0, 3, 6, 11, 18, 22, 30, 41]
+const shown = [2, 10, 18, 26, 34, 42, 50, 58]
 
 function mirrored({ data, width, height, channels }: Pixels): Pixels {
   const result = new Uint8Array(data.length)
@@ -66,7 +66,12 @@ runCommand(async () => {
   const cases = concepts.map(({ id, en }, i) => {
     const own = [...gallery.concepts.keys()].filter((place) => gallery.concepts[place] === id)
     const drawing = mirrored(gallery.pictures[own[i % own.length]])
-    return { prompt: asObject(en, en, () => 0), name: en, edges: cannyEdges(drawing), seed: i + 1 }
+    return {
+      prompt: asObject(en, en, () => 0),
+      name: withoutColour(en) ?? en,
+      edges: cannyEdges(drawing),
+      seed: i + 1,
+    }
   })
 
   const plain = await load(values.model, { device: "cpu" })

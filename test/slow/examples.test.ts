@@ -23,6 +23,7 @@ const runs: Readonly<Record<string, readonly [argument: string, said: RegExp]>> 
   "05-read-a-checkpoint.ts": [join(model, "unet/diffusion_pytorch_model.safetensors"), /324 tensors/],
   "06-over-a-picture.ts": [model, /half-an-apple\.png: 64x64/],
   "07-vary-enlarge-extend.ts": [model, /large\.png: 128x128\nwide\.png: 104x64/],
+  "08-follow-edges.ts": [join(root, "models"), /follow-a-blue-car\.png follows inkling-canny/],
 }
 
 it("every example is run here", () => {
