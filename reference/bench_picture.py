@@ -5,6 +5,7 @@ How long diffusers takes for the whole picture that bench/picture.ts measures, s
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -40,6 +41,10 @@ def pipeline(folder, dtype):
     if xl:
         return StableDiffusionXLPipeline(**parts, add_watermarker=False)
     return StableDiffusionPipeline(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+
+
+# The other scripts use one thread, so that their goldens are the same bits everywhere.
+torch.set_num_threads(os.cpu_count())
 
 
 @torch.no_grad()
