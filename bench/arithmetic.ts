@@ -6,7 +6,7 @@ import { isOp } from "../src/graph/value.ts"
 import { cpuGenerator } from "../src/ground/random/cpu-generator.ts"
 import { sizeOf } from "../src/ground/shape.ts"
 import { network } from "../src/pipelines/network.ts"
-import { median } from "./machine.ts"
+import { median, secondsOf } from "./machine.ts"
 
 /** How many multiplications with an addition the products, convolutions and attentions of a graph are. */
 export function multiplications(outputs: Readonly<Record<string, Value>>): number {
@@ -40,12 +40,7 @@ export async function multiplicationRate(): Promise<number> {
   )
   const feeds = { x: random.randn([rows, side]) }
   const opened = await chain.open(feeds)
-  const seconds: number[] = []
-  for (let k = 0; k < 5; k++) {
-    const started = performance.now()
-    await opened.run(feeds)
-    seconds.push((performance.now() - started) / 1000)
-  }
+  const seconds = await secondsOf(5, () => opened.run(feeds))
   await chain.close()
   return (products * rows * side * side) / median(seconds)
 }

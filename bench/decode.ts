@@ -18,7 +18,7 @@ import { openTensors } from "../src/pipelines/component.ts"
 import type { Network } from "../src/pipelines/network.ts"
 import { network } from "../src/pipelines/network.ts"
 import { taesdDecoder } from "../src/pipelines/taesd.ts"
-import type { Peak } from "./apart.ts"
+import type { Memory } from "../test/full/memory.ts"
 import { itself, runApart } from "./apart.ts"
 import { commonOptions, measured, median, report, rounded } from "./machine.ts"
 
@@ -61,7 +61,7 @@ const specs = {
 }
 
 /** One run in a process of its own. */
-function runAlone(name: string, weights: string, whole: boolean): Promise<{ seconds: number } & Peak> {
+function runAlone(name: string, weights: string, whole: boolean): Promise<{ seconds: number } & Memory> {
   const said = ["--run", name, "--weights", weights, "--size", options.size, ...(whole ? ["--whole"] : [])]
   return runApart(...itself(import.meta.filename, said))
 }
@@ -83,13 +83,13 @@ async function compare(): Promise<void> {
       const weights = join(folder, `${rows.length}.safetensors`)
       await writeFileAtomic(weights, encodeSafetensors(initialize(parameters, cpuGenerator(1))))
       for (const whole of options.whole ? [false, true] : [false]) {
-        const runs: ({ seconds: number } & Peak)[] = []
+        const runs: ({ seconds: number } & Memory)[] = []
         for (let k = 0; k < Number(options.repeats); k++) runs.push(await runAlone(name, weights, whole))
         rows.push({
           decoder: name,
           picture: `${size}x${size}, ${whole ? "whole" : "in tiles"}`,
           "seconds, median": rounded(median(runs.map(({ seconds }) => seconds))),
-          "peak MiB, median": Math.round(median(runs.map(({ wholeMiB }) => wholeMiB))),
+          "peak MiB, median": Math.round(median(runs.map(({ whole }) => whole * 1024))),
         })
       }
     }

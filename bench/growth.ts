@@ -1,11 +1,11 @@
 import { parseArgs } from "node:util"
 import { load } from "../src/pipelines/load.ts"
-import type { Peak } from "./apart.ts"
+import type { Memory } from "../test/full/memory.ts"
 import { itself, runApart } from "./apart.ts"
 import { multiplicationRate, multiplications } from "./arithmetic.ts"
 import type { Line } from "./chart.ts"
 import { lineCharts } from "./chart.ts"
-import { commonOptions, measured, median, peerOptions, report, rounded } from "./machine.ts"
+import { commonOptions, measured, median, peerOptions, report, rounded, secondsOf } from "./machine.ts"
 import type { ModelName, Part } from "./parts.ts"
 import { feedsOf, modelFolder, networkOf } from "./parts.ts"
 
@@ -44,12 +44,7 @@ async function run(part: Part, pixels: number, batch: number): Promise<Run> {
   const feeds = feedsOf(part, model, { pixels, batch })
   const opened = await network.open(feeds)
   await opened.run(feeds)
-  const seconds: number[] = []
-  for (let k = 0; k < Number(options.repeats); k++) {
-    const started = performance.now()
-    await opened.run(feeds)
-    seconds.push((performance.now() - started) / 1000)
-  }
+  const seconds = await secondsOf(Number(options.repeats), () => opened.run(feeds))
   await model.close()
   return { seconds: median(seconds), multiplications: count }
 }
@@ -64,7 +59,7 @@ interface Row {
   readonly "peak GiB": number
 }
 
-function alone(part: Part, pixels: number, batch: number): Promise<Run & Peak> {
+function alone(part: Part, pixels: number, batch: number): Promise<Run & Memory> {
   const said = ["--run", part, "--pixels", `${pixels}`, "--batch", `${batch}`, "--repeats", options.repeats]
   return runApart(
     ...itself(import.meta.filename, [...said, "--folder", options.folder, "--model", options.model]),
@@ -92,7 +87,7 @@ async function compare(): Promise<void> {
         seconds: rounded(found.seconds),
         "least by its products": rounded(least),
         "share of that rate": rounded(least / found.seconds, 2),
-        "peak GiB": rounded(found.wholeMiB / 1024),
+        "peak GiB": rounded(found.whole),
       })
     }
   const linesBy = (

@@ -40,6 +40,17 @@ export function report(
   if (picture !== undefined) writeFileSync(path.replace(/json$/, "svg"), picture)
 }
 
+/** The seconds that each of so many repetitions of a work took. */
+export async function secondsOf(count: number, work: () => Promise<unknown>): Promise<number[]> {
+  const seconds: number[] = []
+  for (let k = 0; k < count; k++) {
+    const started = performance.now()
+    await work()
+    seconds.push((performance.now() - started) / 1000)
+  }
+  return seconds
+}
+
 /** The middle one of some numbers. */
 export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >> 1]

@@ -2,8 +2,8 @@ import { join } from "node:path"
 import { parseArgs } from "node:util"
 import type { TextToImageOptions } from "../src/index.ts"
 import { load, textToImage } from "../src/index.ts"
-import type { Peak } from "./apart.ts"
-import { itself, runApart } from "./apart.ts"
+import type { Memory } from "../test/full/memory.ts"
+import { inTurn, itself, runApart } from "./apart.ts"
 import { commonOptions, measured, median, peerOptions, report, rounded } from "./machine.ts"
 import type { ModelName } from "./parts.ts"
 import { modelFolder } from "./parts.ts"
@@ -47,7 +47,7 @@ async function drawWithLimn(name: ModelName, contender: string): Promise<Stages>
   return { ...timings, load: opening + timings.load }
 }
 
-function runContender(name: ModelName, contender: string): Promise<Stages & Peak> {
+function runContender(name: ModelName, contender: string): Promise<Stages & Memory> {
   const [program, precision] = contender.split(" ")
   const folder = join(options.folder, name)
   const { steps, guidanceScale } = drawings[name]
@@ -66,19 +66,19 @@ async function compare(): Promise<void> {
   if (contenders.length < wanted.length) console.log("diffusers is left out: --python names none.")
   for (const name of options.models.split(",") as ModelName[]) {
     modelFolder(options.folder, name)
-    const runs = new Map<string, (Stages & Peak)[]>(contenders.map((contender) => [contender, []]))
-    for (let round = 0; round < Number(options.repeats); round++)
-      for (const contender of contenders) runs.get(contender)!.push(await runContender(name, contender))
+    const runs = await inTurn(contenders, Number(options.repeats), (contender) =>
+      runContender(name, contender),
+    )
     for (const [contender, all] of runs) {
       const seconds = (of: (run: Stages) => number) => rounded(median(all.map((run) => of(run) / 1000)))
-      const gigabytes = (of: (run: Peak) => number) => rounded(median(all.map((run) => of(run) / 1024)))
+      const gigabytes = (of: (run: Memory) => number) => rounded(median(all.map(of)))
       rows.push({
         model: name,
         contender,
         ...Object.fromEntries(stageNames.map((stage) => [`${stage}, s`, seconds((run) => run[stage])])),
         "whole, s": seconds((run) => stageNames.reduce((sum, stage) => sum + run[stage], 0)),
-        "peak GiB": gigabytes(({ wholeMiB }) => wholeMiB),
-        "of that no file's": gigabytes(({ anonymousMiB }) => anonymousMiB),
+        "peak GiB": gigabytes(({ whole }) => whole),
+        "of that no file's": gigabytes(({ anonymous }) => anonymous),
       })
     }
   }

@@ -8,10 +8,10 @@ import { openComponent } from "../src/pipelines/component.ts"
 import { int8Weights } from "../src/pipelines/int8-weights.ts"
 import { load } from "../src/pipelines/load.ts"
 import type { Network } from "../src/pipelines/network.ts"
-import type { Peak } from "./apart.ts"
-import { itself, runApart } from "./apart.ts"
+import type { Memory } from "../test/full/memory.ts"
+import { inTurn, itself, runApart } from "./apart.ts"
 import { barChart } from "./chart.ts"
-import { commonOptions, measured, median, peerOptions, report, rounded } from "./machine.ts"
+import { commonOptions, measured, median, peerOptions, report, rounded, secondsOf } from "./machine.ts"
 import type { ModelName, Part } from "./parts.ts"
 import { feedsOf, isRounded, modelFolder, networkOf, partNames } from "./parts.ts"
 
@@ -33,7 +33,7 @@ const { values: options } = parseArgs({
 })
 
 interface Run {
-  readonly milliseconds: readonly number[]
+  readonly seconds: readonly number[]
   readonly result: readonly number[]
 }
 
@@ -65,17 +65,14 @@ async function run(contender: string, folder: string, part: Part): Promise<Run> 
   const exact = networkOf(part, model)
   const network = contender === "int8" && isRounded(part) ? await overInt8(exact, folder, part) : exact
   const opened = await network.open(feeds)
-  const milliseconds: number[] = []
   let results = await opened.run(feeds)
-  for (let i = 0; i < Number(options.repeats); i++) {
-    const started = performance.now()
+  const seconds = await secondsOf(Number(options.repeats), async () => {
     results = await opened.run(feeds)
-    milliseconds.push(performance.now() - started)
-  }
+  })
   const result = Array.from(Object.values(results)[0].data as Float32Array)
   opened.release()
   await model.close()
-  return { milliseconds, result }
+  return { seconds, result }
 }
 
 async function overInt8(exact: Network, folder: string, part: RoundedPart): Promise<Network> {
@@ -88,7 +85,7 @@ async function overInt8(exact: Network, folder: string, part: RoundedPart): Prom
 }
 
 /** One process of this program. */
-function alone<T>(contender: string, folder: string, part: Part): Promise<T & Peak> {
+function alone<T>(contender: string, folder: string, part: Part): Promise<T & Memory> {
   return runApart(
     ...itself(import.meta.filename, [
       ...["--run", contender, "--folder", folder, "--parts", part, "--repeats", options.repeats],
@@ -97,7 +94,7 @@ function alone<T>(contender: string, folder: string, part: Part): Promise<T & Pe
 }
 
 /** One process of diffusers'. */
-function diffusers(contender: string, folder: string, part: Part): Promise<Run & Peak> {
+function diffusers(contender: string, folder: string, part: Part): Promise<Run & Memory> {
   const script = join(import.meta.dirname, "../reference/bench_step.py")
   return runApart(options.python!, [script, folder, part, contender.split(" ")[1], options.repeats])
 }
@@ -111,23 +108,20 @@ async function comparePart(name: ModelName, folder: string, part: Part) {
   const own = isRounded(part) ? ["fp32", "int8"] : ["fp32"]
   const contenders = [...own, ...(options.python ? ["diffusers fp32", "diffusers bf16"] : [])]
   if (isRounded(part) && !existsSync(filesOf(folder, part).seen)) await alone("prepare", folder, part)
-  const runs = new Map<string, (Run & Peak)[]>(contenders.map((contender) => [contender, []]))
-  for (let round = 0; round < Number(options.rounds); round++)
-    for (const contender of contenders) {
-      const start = contender.startsWith("diffusers") ? diffusers : alone<Run>
-      runs.get(contender)!.push(await start(contender, folder, part))
-    }
+  const runs = await inTurn(contenders, Number(options.rounds), (contender) =>
+    (contender.startsWith("diffusers") ? diffusers : alone<Run>)(contender, folder, part),
+  )
   const [{ result: exact }] = runs.get("fp32")!
   const all = contenders.map((contender) => {
     const own = runs.get(contender)!
-    const times = own.flatMap(({ milliseconds }) => milliseconds.map((ms) => ms / 1000))
+    const times = own.flatMap(({ seconds }) => seconds)
     return {
       contender,
       seconds: median(times),
       least: Math.min(...times),
       most: Math.max(...times),
-      peak: median(own.map(({ wholeMiB }) => wholeMiB / 1024)),
-      anonymous: median(own.map(({ anonymousMiB }) => anonymousMiB / 1024)),
+      peak: median(own.map(({ whole }) => whole)),
+      anonymous: median(own.map(({ anonymous }) => anonymous)),
       cosine: cosineOf(own[0].result, exact),
     }
   })

@@ -10,6 +10,7 @@ import { runCommand } from "./command.ts"
 import { commonConcepts, loadConcepts } from "./concepts.ts"
 import { drawOptions, mannerFrom } from "./draw.ts"
 import { asObject, withoutColour } from "./english.ts"
+import { mean } from "./measure.ts"
 import { openGallery } from "./nearest.ts"
 import { drawPage, writePage } from "./page.ts"
 
@@ -94,9 +95,8 @@ runCommand(async () => {
   await model.close()
   await plain.close()
 
-  const mean = (all: readonly number[]) =>
-    Number((all.reduce((sum, share) => sum + share, 0) / all.length).toFixed(3))
-  const report = { pictures: asked, followed: mean(shares.with), without: mean(shares.without) }
+  const share = (all: readonly number[]) => Number(mean(all).toFixed(3))
+  const report = { pictures: asked, followed: share(shares.with), without: share(shares.without) }
   console.log(report)
   await writeFileAtomic(values.json, [new TextEncoder().encode(`${JSON.stringify(report, null, 2)}\n`)])
   const texts = [

@@ -123,7 +123,8 @@ export async function measure(
   }
 }
 
-function mean(values: ArrayLike<number>): number {
+/** The mean of some numbers. */
+export function mean(values: ArrayLike<number>): number {
   return Array.from(values).reduce((sum, value) => sum + value, 0) / values.length
 }
 

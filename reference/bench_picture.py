@@ -5,7 +5,6 @@ How long diffusers takes for the whole picture that bench/picture.ts measures, s
 """
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from diffusers import (
 )
 from transformers import CLIPTokenizer
 
-from common import generator
+from common import as_people_run_it, generator
 from full_models import clip_text
 
 
@@ -43,12 +42,9 @@ def pipeline(folder, dtype):
     return StableDiffusionPipeline(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
 
 
-# The other scripts use one thread, so that their goldens are the same bits everywhere.
-torch.set_num_threads(os.cpu_count())
-
-
 @torch.no_grad()
 def main(folder, precision, steps, guidance):
+    as_people_run_it()
     stages = {}
 
     def timed(stage, work):

@@ -5,7 +5,6 @@ How long diffusers takes for what bench/step.ts measures; it runs this.
 """
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from common import generator
+from common import as_people_run_it, generator
 from full_models import clip_text
 
 
@@ -51,20 +50,17 @@ def text(folder, dtype):
 PARTS = {"unet": unet, "decoder": decoder, "encoder": encoder, "text": text}
 
 
-# The other scripts use one thread, so that their goldens are the same bits everywhere.
-torch.set_num_threads(os.cpu_count())
-
-
 @torch.no_grad()
 def main(folder, part, precision, repeats):
+    as_people_run_it()
     run = PARTS[part](Path(folder), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision])
     result = run()
-    milliseconds = []
+    seconds = []
     for _ in range(int(repeats)):
         began = time.perf_counter()
         result = run()
-        milliseconds.append(1000 * (time.perf_counter() - began))
-    print(json.dumps({"milliseconds": milliseconds, "result": result.float().flatten().tolist()}))
+        seconds.append(time.perf_counter() - began)
+    print(json.dumps({"seconds": seconds, "result": result.float().flatten().tolist()}))
 
 
 if __name__ == "__main__":

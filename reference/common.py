@@ -1,6 +1,7 @@
 """What every reference script shares: where goldens go, how weights are drawn, how cases are written."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,12 @@ GOLDEN = Path(__file__).resolve().parent.parent / "test" / "golden"
 
 torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)
+
+
+def as_people_run_it():
+    """Undoes the above, by which goldens are the same bits everywhere, and slow: for benchmarks."""
+    torch.set_num_threads(os.cpu_count())
+    torch.use_deterministic_algorithms(False)
 
 
 def generator(seed):

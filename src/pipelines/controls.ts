@@ -4,6 +4,7 @@ import type { Pixels } from "../ground/image.ts"
 import { resizeImage } from "../ground/resize.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { opaque, unitTensor } from "./image.ts"
+import { isInterval } from "./interval.ts"
 import type { Model } from "./model.ts"
 
 /** What one ControlNet of a model is to follow, and how. */
@@ -36,7 +37,7 @@ export function resolveControls(
   return controls.map(({ image, scale = usage.controlScale, start = 0, end = 1 }) => {
     if (!Number.isFinite(scale))
       throw new UsageError(`The scale of a control is ${scale}; give a number, such as 0.8.`)
-    if (!(start >= 0 && start < end && end <= 1))
+    if (!isInterval([start, end]))
       throw new UsageError(
         `A control goes from ${start} to ${end}; give shares of the steps, 0 to 1, the start before the end.`,
       )
@@ -72,6 +73,17 @@ export function namedResiduals<T>(residuals: readonly T[]): Record<string, T> {
 export function residualsAmong<T>(inputs: Readonly<Record<string, T>>): readonly T[] | undefined {
   const count = Object.keys(inputs).filter((name) => name.startsWith(RESIDUAL)).length
   return count === 0 ? undefined : Array.from({ length: count }, (_, i) => inputs[`${RESIDUAL}${i}`])
+}
+
+/** What ControlNets add to the denoiser, by the names of its inputs. */
+export type Residuals = Readonly<Record<string, Tensor<"float32">>>
+
+/** Residuals with each changed alike. */
+export function mapResiduals(
+  residuals: Residuals,
+  change: (residual: Tensor<"float32">, name: string) => Tensor<"float32">,
+): Residuals {
+  return Object.fromEntries(Object.entries(residuals).map(([name, one]) => [name, change(one, name)]))
 }
 
 const RESIDUAL = "residual."

@@ -2,12 +2,13 @@ import type { RandomSource } from "../ground/random/source.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import type { Scheduler } from "../schedulers/scheduler.ts"
+import { mapResiduals } from "./controls.ts"
 import type { Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import type { ControlledWalk, OpenControls } from "./open-controls.ts"
 import { openControls } from "./open-controls.ts"
 import type { GuidedWalk } from "./prediction.ts"
-import { contextOf, contextOfRun, mapRows, predictor } from "./prediction.ts"
+import { contextOf, contextOfRun, predictor } from "./prediction.ts"
 import { rowsOf, withChannels } from "./rows.ts"
 
 /** Latents that a walk returns to wherever a mask says so: inpainting with a model of no channels for it. */
@@ -132,7 +133,7 @@ export async function openDenoiser(model: Model, walk: Walk): Promise<OpenDenois
       sample: { dtype: "float32", shape: [rows, seen, ...places] },
       timestep: { dtype: "float32", shape: [rows] },
       ...context,
-      ...(controls && mapRows(controls.none, (none) => rowsOf(none, 0, rows))),
+      ...(controls && mapResiduals(controls.none, (none) => rowsOf(none, 0, rows))),
     })
     const release = () => {
       unet.release()

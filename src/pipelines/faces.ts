@@ -1,4 +1,3 @@
-import { resizeBilinear } from "../ground/bilinear.ts"
 import { FormatError, LimnError, UsageError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
 import { pixels } from "../ground/image.ts"
@@ -12,7 +11,7 @@ import type { SessionOptions } from "../runtime/session.ts"
 import type { FaceModelPlaces } from "./face-models.ts"
 import { readFaceModels } from "./face-models.ts"
 import { opaque } from "./image.ts"
-import { normalizedTensor, outputsFor } from "./picture-network.ts"
+import { framed, normalizedTensor, outputsFor } from "./picture-network.ts"
 
 /** Finds and recognises faces, by networks that are loaded. */
 export interface FaceReader {
@@ -124,11 +123,7 @@ function letterboxed(picture: Pixels, width: number, height: number) {
     width: tall ? Math.max(1, Math.trunc(height / ratio)) : width,
     height: tall ? height : Math.max(1, Math.trunc(width * ratio)),
   }
-  const small = resizeBilinear(picture, inner.width, inner.height)
-  const data = new Uint8Array(3 * width * height)
-  for (let y = 0; y < inner.height; y++)
-    data.set(small.data.subarray(3 * y * inner.width, 3 * (y + 1) * inner.width), 3 * y * width)
-  return { frame: pixels(width, height, 3, data), scale: inner.height / picture.height }
+  return { frame: framed(picture, inner, { width, height }, 0), scale: inner.height / picture.height }
 }
 
 /** (pixel - mean) / deviation, red, green and blue apart: [1, 3, H, W]. */

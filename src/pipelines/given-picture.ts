@@ -7,7 +7,7 @@ import type { Prepared } from "./draw.ts"
 import type { Model } from "./model.ts"
 import { joinRows, rowsOf } from "./rows.ts"
 import type { PictureOptions, Settings } from "./settings.ts"
-import { pictureCount, stepsWalked } from "./settings.ts"
+import { pictureCount, sideUnit, stepsWalked } from "./settings.ts"
 
 /**
  * The size in pixels at which a model draws over a picture: the picture's own, made as small as what the model was
@@ -16,7 +16,7 @@ import { pictureCount, stepsWalked } from "./settings.ts"
 export function sizeOver(model: Model, { width, height }: Pixels): { width: number; height: number } {
   const [trainedHeight, trainedWidth] = model.size
   const shrink = Math.min(1, Math.sqrt((trainedWidth * trainedHeight) / (width * height)))
-  const unit = Math.max(8, model.latentPixels)
+  const unit = sideUnit(model)
   const side = (pixels: number) => Math.max(unit, Math.floor((pixels * shrink) / unit) * unit)
   return { width: side(width), height: side(height) }
 }

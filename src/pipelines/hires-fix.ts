@@ -12,7 +12,7 @@ import type { Model } from "./model.ts"
 import { joinRows } from "./rows.ts"
 import { withheldWarnings } from "./safety-checker.ts"
 import type { Settings } from "./settings.ts"
-import { pictureText, resolveSettings, stepsWalked } from "./settings.ts"
+import { pictureText, resolveSettings, sideUnit, stepsWalked } from "./settings.ts"
 import type { TextToImageOptions } from "./text-to-image.ts"
 import { textToImage } from "./text-to-image.ts"
 
@@ -49,7 +49,7 @@ export async function hiresFix(model: Model, options: HiresFixOptions): Promise<
   const stages: UpscaleOptions = { upscale, upscaleStrength: second.strength, upscaleSteps: second.steps }
   const settings: Settings = { ...small.settings, ...stages }
   const side = (length: number) => {
-    const unit = Math.max(8, model.latentPixels)
+    const unit = sideUnit(model)
     return Math.round((length * upscale) / unit) * unit
   }
   const [width, height] = [side(settings.width), side(settings.height)]

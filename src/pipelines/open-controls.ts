@@ -2,11 +2,11 @@ import { UsageError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32, zeros } from "../ground/tensor.ts"
 import { controlNetReads, residualScales, residualShapes } from "../models/controlnet.ts"
-import type { WalkControl } from "./controls.ts"
-import { namedResiduals } from "./controls.ts"
+import type { Residuals, WalkControl } from "./controls.ts"
+import { mapResiduals, namedResiduals } from "./controls.ts"
+import { isWithin } from "./interval.ts"
 import type { Conditioning, Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
-import { isWithin } from "./prediction.ts"
 import { joinRows } from "./rows.ts"
 
 /** What decides how the ControlNets of a model take part in a walk. */
@@ -22,9 +22,6 @@ export interface ControlledWalk {
    */
   readonly guessMode?: boolean
 }
-
-/** Inputs of the denoiser by their names. */
-type Residuals = Readonly<Record<string, Tensor<"float32">>>
 
 /** A model's ControlNets, loaded for one walk. */
 export interface OpenControls {
@@ -87,19 +84,12 @@ export async function openControls(
       for (const [n, { start, end }] of controls.entries()) {
         if (!isWithin([start, end], index, steps)) continue
         const given = (await opened[n].run(inputsOf(n, seen, timestep))) as Residuals
-        sum = sum === undefined ? given : mapped(sum, (x, name) => plus(x, given[name]))
+        sum = sum === undefined ? given : mapResiduals(sum, (x, name) => plus(x, given[name]))
       }
       if (sum === undefined) return none
-      return guesses && rows > batch ? mapped(sum, behindZeros) : sum
+      return guesses && rows > batch ? mapResiduals(sum, behindZeros) : sum
     },
   }
-}
-
-function mapped(
-  residuals: Residuals,
-  change: (x: Tensor<"float32">, name: string) => Tensor<"float32">,
-): Residuals {
-  return Object.fromEntries(Object.entries(residuals).map(([name, x]) => [name, change(x, name)]))
 }
 
 function plus(a: Tensor<"float32">, b: Tensor<"float32">): Tensor<"float32"> {

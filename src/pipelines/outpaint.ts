@@ -9,7 +9,7 @@ import { opaque, image as pictureOf } from "./image.ts"
 import { inpaint, seesMasks } from "./inpaint.ts"
 import type { Model } from "./model.ts"
 import { blackened } from "./safety-checker.ts"
-import { pictureText } from "./settings.ts"
+import { pictureText, sideUnit } from "./settings.ts"
 
 /** What to draw around a picture, and how far. */
 export interface OutpaintOptions extends Omit<DrawOptions, "width" | "height"> {
@@ -39,7 +39,7 @@ export async function outpaint(model: Model, options: OutpaintOptions): Promise<
   const { image, extend: _, overlap: __, strength = seesMasks(model) ? 1 : 0.9, ...shared } = options
   const frame = frameOf(model, options)
   const { width, height } = frame
-  const unit = Math.max(8, model.latentPixels)
+  const unit = sideUnit(model)
   const drawnSize = { width: Math.ceil(width / unit) * unit, height: Math.ceil(height / unit) * unit }
   const beyond = { left: 0, top: 0, right: drawnSize.width - width, bottom: drawnSize.height - height }
   const whole = extendImage(extendImage(opaque(image), frame.sides), beyond)

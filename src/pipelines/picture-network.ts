@@ -1,5 +1,7 @@
 import type { OnnxSignature } from "../formats/onnx.ts"
+import { resizeBilinear } from "../ground/bilinear.ts"
 import type { Pixels } from "../ground/image.ts"
+import { pixels } from "../ground/image.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
 import type { Session } from "../runtime/session.ts"
@@ -19,6 +21,20 @@ export async function outputsFor(
   const names = outputs.map(({ name }) => name)
   const given = await session.run({ [inputs[0].name]: picture }, names)
   return names.map((name) => given[name])
+}
+
+/** A picture of three channels scaled to a size, in the upper left corner of a grey frame of another. */
+export function framed(
+  picture: Pixels,
+  inner: Pick<Pixels, "width" | "height">,
+  { width, height }: Pick<Pixels, "width" | "height">,
+  grey: number,
+): Pixels {
+  const small = resizeBilinear(picture, inner.width, inner.height)
+  const data = new Uint8Array(3 * width * height).fill(grey)
+  for (let y = 0; y < inner.height; y++)
+    data.set(small.data.subarray(3 * y * inner.width, 3 * (y + 1) * inner.width), 3 * y * width)
+  return pixels(width, height, 3, data)
 }
 
 /** Red, green and blue as numbers. */

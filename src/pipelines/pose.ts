@@ -1,9 +1,7 @@
 import type { OnnxValueInfo } from "../formats/onnx.ts"
 import type { OnnxHeader } from "../formats/onnx-header.ts"
-import { resizeBilinear } from "../ground/bilinear.ts"
 import { FormatError } from "../ground/errors.ts"
 import type { Pixels } from "../ground/image.ts"
-import { pixels } from "../ground/image.ts"
 import { formatShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { areWholeBodyAnswers, shownPerson, wholeBody, wholeBodyColours } from "../models/whole-body.ts"
@@ -12,7 +10,7 @@ import type { OnnxFile } from "../runtime/onnx-file.ts"
 import type { SessionOptions } from "../runtime/session.ts"
 import { opaque } from "./image.ts"
 import { findNetworks } from "./known-networks.ts"
-import { normalizedTensor, outputsFor, takesPictures } from "./picture-network.ts"
+import { framed, normalizedTensor, outputsFor, takesPictures } from "./picture-network.ts"
 import type { Pose, PoseDrawing } from "./pose-drawing.ts"
 import { posePicture } from "./pose-drawing.ts"
 
@@ -68,11 +66,11 @@ export async function openPoseAnnotator(
 
   async function find(given: Pixels): Promise<Pose> {
     const picture = opaque(given)
-    const { framed, scale } = letterboxed(picture, frame)
+    const { letter, scale } = letterboxed(picture, frame)
     const [answers] = await outputsFor(
       detecting,
       detector.header,
-      normalizedTensor(framed, [0, 0, 0], [1, 1, 1]),
+      normalizedTensor(letter, [0, 0, 0], [1, 1, 1]),
     )
     if (!areYoloxAnswers(answers, frame))
       throw new FormatError(
@@ -129,10 +127,7 @@ function letterboxed(
   { width, height }: { readonly width: number; readonly height: number },
 ) {
   const scale = Math.min(height / picture.height, width / picture.width)
-  const [across, down] = [picture.width, picture.height].map((side) => Math.max(1, Math.trunc(side * scale)))
-  const small = resizeBilinear(picture, across, down)
-  const data = new Uint8Array(3 * width * height).fill(YOLOX_GREY)
-  for (let y = 0; y < down; y++)
-    data.set(small.data.subarray(3 * y * across, 3 * (y + 1) * across), 3 * y * width)
-  return { framed: pixels(width, height, 3, data), scale }
+  const side = (length: number) => Math.max(1, Math.trunc(length * scale))
+  const inner = { width: side(picture.width), height: side(picture.height) }
+  return { letter: framed(picture, inner, { width, height }, YOLOX_GREY), scale }
 }

@@ -2,7 +2,11 @@ import { UsageError } from "../ground/errors.ts"
 import { formatShape, sameShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
+import type { Residuals } from "./controls.ts"
+import { mapResiduals } from "./controls.ts"
 import { guide } from "./guidance.ts"
+import type { Interval } from "./interval.ts"
+import { isWithin } from "./interval.ts"
 import type { Conditioning } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import { joinRows, rowsOf } from "./rows.ts"
@@ -22,14 +26,6 @@ export interface GuidedWalk {
    * al. 2024). Without it, at every step.
    */
   readonly guidanceInterval?: Interval
-}
-
-/** From a share of the steps on, up to a share of them, 0 to 1. */
-export type Interval = readonly [start: number, end: number]
-
-/** Whether step `index` of `steps`, from 0, lies wholly in an interval. */
-export function isWithin([start, end]: Interval, index: number, steps: number): boolean {
-  return index / steps >= start && (index + 1) / steps <= end
 }
 
 /** Whether a walk is led away from anything. */
@@ -61,14 +57,12 @@ export function contextOfRun(walk: GuidedWalk): Conditioning {
   return isGuided(walk) && walk.guidanceInterval !== undefined ? walk.conditioning : contextOf(walk)
 }
 
-/** Inputs of the denoiser by their names, a row for each of the rows of `contextOf`. */
-type Residuals = Readonly<Record<string, Tensor<"float32">>>
-
 /** What a denoiser that is open says of latents at one step. */
 export type Predict = (
   /** [B, C, h, w], scaled, and with what the model sees beside them. */
   seen: Tensor<"float32">,
   timestep: number,
+  /** A row for each of the rows of `contextOf`. */
   residuals: Residuals | undefined,
   index: number,
   steps: number,
@@ -97,18 +91,10 @@ export function predictor(unet: OpenNetwork, walk: GuidedWalk): Predict {
     }
     const batch = seen.shape[0]
     const half = (first: number) =>
-      residuals && mapRows(residuals, (rows) => rowsOf(rows, first, first + batch))
+      residuals && mapResiduals(residuals, (rows) => rowsOf(rows, first, first + batch))
     const towards = await run(seen, timestep, conditioning, half(batch))
     if (!isWithin(guidanceInterval, index, steps)) return towards
     const away = await run(seen, timestep, negative!, half(0))
     return guide(joinRows([away, towards]), guidanceScale, guidanceRescale)
   }
-}
-
-/** Residuals with each changed alike. */
-export function mapRows(
-  residuals: Residuals,
-  change: (rows: Tensor<"float32">) => Tensor<"float32">,
-): Residuals {
-  return Object.fromEntries(Object.entries(residuals).map(([name, rows]) => [name, change(rows)]))
 }

@@ -6,8 +6,9 @@ import { schedulerTitle } from "../schedulers/scheduler.ts"
 import type { TileOptions } from "./autoencoder.ts"
 import type { TextPrecision } from "./chatglm-blocks.ts"
 import { lastPart } from "./files.ts"
+import type { Interval } from "./interval.ts"
+import { isInterval } from "./interval.ts"
 import type { Model, SeenImage } from "./model.ts"
-import type { Interval } from "./prediction.ts"
 import type { PromptSyntax } from "./prompt-syntax.ts"
 import { escapeWeights } from "./prompt-syntax.ts"
 import { learntWords, readsWeights } from "./text-encoder.ts"
@@ -202,8 +203,7 @@ export function resolveSettings(
     device: model.device,
     precision: model.precision,
   }
-  // diffusers asks for multiples of 8 whatever the autoencoder.
-  const side = Math.max(8, model.latentPixels)
+  const side = sideUnit(model)
   checkSide("width", settings.width, side)
   checkSide("height", settings.height, side)
   checkInteger("steps", settings.steps, 1)
@@ -233,9 +233,8 @@ export function resolveSettings(
   return settings
 }
 
-function checkInterval(interval: unknown): void {
-  const [start, end] = Array.isArray(interval) ? interval : []
-  if (!(start >= 0 && start < end && end <= 1))
+function checkInterval(interval: Interval): void {
+  if (!Array.isArray(interval) || !isInterval(interval))
     throw new UsageError(
       `guidanceInterval is ${JSON.stringify(interval)}; give two shares of the steps, the lower first, such as [0.1, 0.7].`,
     )
@@ -246,6 +245,11 @@ function namedControls(
   controls: readonly Omit<ControlSettings, "name">[],
 ): readonly ControlSettings[] {
   return controls.map(({ scale, start, end }, i) => ({ name: controlNets[i].name, scale, start, end }))
+}
+
+/** Sides of pictures are multiples of so many pixels; diffusers asks for 8 whatever the autoencoder. */
+export function sideUnit({ latentPixels }: Pick<Model, "latentPixels">): number {
+  return Math.max(8, latentPixels)
 }
 
 /** Pictures that such settings make. */

@@ -1,27 +1,37 @@
 import { readFileSync } from "node:fs"
 import { loadavg } from "node:os"
 
-/** What this process held in memory, in gigabytes. */
+/** What a process held in memory, in gigabytes. */
 export interface Memory {
   /** What is no file's pages. */
   readonly anonymous: number
   /** Pages of files, which the system takes back when it needs them. */
   readonly files: number
+  /** Both, and what it shares with others. */
+  readonly whole: number
 }
 
-/** What it holds now, as Linux tells. */
-export function memoryNow(): Memory {
-  const status = readFileSync("/proc/self/status", "utf8")
-  const gigabytes = (key: string) => Number(new RegExp(`${key}:\\s+(\\d+) kB`).exec(status)?.[1]) / 2 ** 20
-  return { anonymous: gigabytes("RssAnon"), files: gigabytes("RssFile") }
+/** What a process, by default this one, holds now, as Linux tells: nothing once it has ended. */
+export function memoryNow(process: number | "self" = "self"): Memory {
+  let status = ""
+  try {
+    status = readFileSync(`/proc/${process}/status`, "utf8")
+  } catch {}
+  const gigabytes = (key: string) =>
+    Number(new RegExp(`${key}:\\s+(\\d+) kB`).exec(status)?.[1] ?? 0) / 2 ** 20
+  return { anonymous: gigabytes("RssAnon"), files: gigabytes("RssFile"), whole: gigabytes("VmRSS") }
 }
 
 /** Watches until stopped, and says the most that it saw of each. ONNX Runtime works in another thread, so this one can. */
-export function watchMemory({ everyMs = 50 } = {}): { stop(): Memory } {
-  let most = memoryNow()
+export function watchMemory({ everyMs = 50, process = "self" as number | "self" } = {}): { stop(): Memory } {
+  let most = memoryNow(process)
   const look = () => {
-    const { anonymous, files } = memoryNow()
-    most = { anonymous: Math.max(most.anonymous, anonymous), files: Math.max(most.files, files) }
+    const { anonymous, files, whole } = memoryNow(process)
+    most = {
+      anonymous: Math.max(most.anonymous, anonymous),
+      files: Math.max(most.files, files),
+      whole: Math.max(most.whole, whole),
+    }
   }
   const timer = setInterval(look, everyMs)
   return {
