@@ -1,13 +1,6 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { overIntegers } from "../src/graph/passes/integers.ts"
-import type { Seen } from "../src/pipelines/calibration.ts"
-import { watch } from "../src/pipelines/calibration.ts"
-import { openComponent } from "../src/pipelines/component.ts"
-import { int8Weights } from "../src/pipelines/int8-weights.ts"
 import { load } from "../src/pipelines/load.ts"
-import type { Network } from "../src/pipelines/network.ts"
 import type { Memory } from "../test/full/memory.ts"
 import { inTurn, itself, runApart } from "./apart.ts"
 import { barChart } from "./chart.ts"
@@ -37,34 +30,10 @@ interface Run {
   readonly result: readonly number[]
 }
 
-const componentOf = { unet: "unet", decoder: "vae" } as const
-type RoundedPart = keyof typeof componentOf
-
-function filesOf(folder: string, part: RoundedPart) {
-  const path = join(folder, `bench-int8-${part}`)
-  return { weights: `${path}.safetensors`, seen: `${path}.json` }
-}
-
-/** Watches the network at what it will run on, and keeps its weights rounded. */
-async function prepare(folder: string, part: RoundedPart): Promise<object> {
-  const model = await load(folder, { device: "cpu" })
-  const { network, seen } = watch(model[part], undefined)
-  await network.run(feedsOf(part, model))
-  const { ranges, products } = seen()
-  const files = filesOf(folder, part)
-  const component = await openComponent(join(folder, componentOf[part]))
-  await int8Weights(files.weights, component, { ranges, products, madeFrom: "bench" })
-  writeFileSync(files.seen, JSON.stringify({ ranges: [...ranges], products }))
-  await model.close()
-  return {}
-}
-
 async function run(contender: string, folder: string, part: Part): Promise<Run> {
-  const model = await load(folder, { device: "cpu" })
+  const model = await load(folder, { device: "cpu", precision: contender as "fp32" | "int8" })
   const feeds = feedsOf(part, model)
-  const exact = networkOf(part, model)
-  const network = contender === "int8" && isRounded(part) ? await overInt8(exact, folder, part) : exact
-  const opened = await network.open(feeds)
+  const opened = await networkOf(part, model).open(feeds)
   let results = await opened.run(feeds)
   const seconds = await secondsOf(Number(options.repeats), async () => {
     results = await opened.run(feeds)
@@ -73,15 +42,6 @@ async function run(contender: string, folder: string, part: Part): Promise<Run> 
   opened.release()
   await model.close()
   return { seconds, result }
-}
-
-async function overInt8(exact: Network, folder: string, part: RoundedPart): Promise<Network> {
-  const files = filesOf(folder, part)
-  const kept = JSON.parse(readFileSync(files.seen, "utf8"))
-  const seen: Seen = { ranges: new Map(kept.ranges), products: kept.products }
-  const component = await openComponent(join(folder, componentOf[part]))
-  const weights = await int8Weights(files.weights, component, { ...seen, madeFrom: "bench" })
-  return exact.rewritten((outputs) => overIntegers(outputs, weights(), seen.ranges))
 }
 
 /** One process of this program. */
@@ -106,8 +66,9 @@ function cosineOf(a: readonly number[], b: readonly number[]): number {
 
 async function comparePart(name: ModelName, folder: string, part: Part) {
   const own = isRounded(part) ? ["fp32", "int8"] : ["fp32"]
+  // Rounds the weights, where they are not rounded yet, so that no run does.
+  if (isRounded(part)) await load(folder, { device: "cpu", precision: "int8" }).then((model) => model.close())
   const contenders = [...own, ...(options.python ? ["diffusers fp32", "diffusers bf16"] : [])]
-  if (isRounded(part) && !existsSync(filesOf(folder, part).seen)) await alone("prepare", folder, part)
   const runs = await inTurn(contenders, Number(options.rounds), (contender) =>
     (contender.startsWith("diffusers") ? diffusers : alone<Run>)(contender, folder, part),
   )
@@ -176,6 +137,4 @@ async function compare(): Promise<void> {
 
 const [part] = options.parts.split(",") as Part[]
 if (options.run === undefined) await compare()
-else if (options.run === "prepare")
-  console.log(JSON.stringify(await prepare(options.folder, part as RoundedPart)))
 else console.log(JSON.stringify(await run(options.run, options.folder, part)))

@@ -17,7 +17,7 @@ import { load } from "../pipelines/load.ts"
 import { lora } from "../pipelines/lora.ts"
 import type { Model } from "../pipelines/model.ts"
 import { linearPreview } from "../pipelines/preview.ts"
-import type { QuantizeProgress } from "../pipelines/quantized-weights.ts"
+import type { QuantizeProgress } from "../pipelines/rounded-file.ts"
 import { learntWords, readsWeights } from "../pipelines/text-encoder.ts"
 import { withTextualInversion } from "../pipelines/textual-inversion.ts"
 import type { VerbOptions } from "../recipes/verb.ts"
@@ -196,12 +196,8 @@ export async function openModel(
     signal,
     onProgress: (fetched) => progress.show(fetchingState(fetched)),
   }
-  const onCalibration = (done: number, total: number) =>
-    progress.show(done < total ? { label: "calibrating", done, total } : { label: "loading" })
-  const onQuantize = (rounded: QuantizeProgress) =>
-    progress.show({ label: `rounding the text encoder to ${textEncoder}`, ...rounded })
+  const onQuantize = (rounded: QuantizeProgress) => progress.show({ label: "rounding", ...rounded })
   const loading: LoadOptions = {
-    onCalibration,
     onQuantize,
     decoder,
     device,

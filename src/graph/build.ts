@@ -2,7 +2,8 @@ import type { OnnxInitializer, OnnxModel, OnnxNode, OnnxValueInfo } from "../for
 import { LimnError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { rawBytes } from "../ground/tensor.ts"
-import { type Emitter, type OnnxRule, onnxRules } from "./onnx-rules.ts"
+import type { Emitter, OnnxRule } from "./emitter.ts"
+import { onnxRules } from "./onnx-rules.ts"
 import { isOp, type Op, type Value } from "./value.ts"
 
 /** A described computation with its order and its names fixed. */
@@ -76,6 +77,11 @@ export function toOnnx(graph: Graph): OnnxModel {
           const list = isOp(value, "cast") && isOp(value.inputs[0], "weight") ? casts : nodes
           list.push({ op, domain, name: output, inputs: from, outputs: [output], attributes })
           return output
+        },
+        addSplit: (op, from, results) => {
+          const outputs = Array.from({ length: results }, () => fresh(`${name}.${op}`))
+          nodes.push({ op, name: outputs[0], inputs: from, outputs })
+          return outputs
         },
       }
       const operands = value.inputs.map((x) =>

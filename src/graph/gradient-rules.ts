@@ -100,7 +100,6 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
     const count = attributes.axes.reduce((n, axis) => n * x.shape[axis], 1)
     return [spread(scale(g, 1 / count), x, attributes)]
   },
-  range: null, // only ever watched
 
   reshape: (g, { inputs: [x] }) => [reshape(g, x.shape)],
   transpose: (g, { attributes: { permutation } }) => [

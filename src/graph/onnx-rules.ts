@@ -1,31 +1,9 @@
-import type { OnnxAttribute } from "../formats/onnx.ts"
-import type { Shape } from "../ground/shape.ts"
 import { sizeOf } from "../ground/shape.ts"
-import { float32, int64, type Tensor, tensor, toHalf } from "../ground/tensor.ts"
-import type { Attributes, Op, Rounding, Value } from "./value.ts"
-
-/** What a rule writes its nodes with. */
-export interface Emitter {
-  /** Adds a node with one result; `output` names the result, a fresh name otherwise. Gives the result's name. */
-  add(
-    op: string,
-    inputs: readonly string[],
-    options?: { attributes?: Readonly<Record<string, OnnxAttribute>>; domain?: string; output?: string },
-  ): string
-  /** The name of a small tensor written into the model, shared between equal ones. */
-  constant(tensor: Tensor): string
-}
-
-/** Writes one operator as ONNX nodes, the last of which gives `output`. */
-export type OnnxRule<P extends Op> = (
-  emit: Emitter,
-  inputs: readonly string[],
-  output: string,
-  value: Value<P>,
-) => void
-
-/** Operators of com.microsoft are ONNX Runtime's own; the CPU, CUDA and WebGPU providers all have those used here. */
-const microsoft = "com.microsoft"
+import { float32, type Tensor, toHalf } from "../ground/tensor.ts"
+import type { OnnxRule } from "./emitter.ts"
+import { ints, microsoft } from "./emitter.ts"
+import { int8Conv2d, int8Matmul } from "./onnx-integers.ts"
+import type { Attributes, Op, Value } from "./value.ts"
 
 const plain =
   (op: string): OnnxRule<Op> =>
@@ -92,25 +70,8 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
   conv2d: (emit, inputs, output, { attributes: { stride, padding } }) => {
     emit.add("Conv", inputs, { attributes: convAttributes(stride, padding), output })
   },
-  int8Matmul: (emit, [x, w, scales, ...bias], output) => {
-    emit.add("DynamicQuantizeMatMul", [x, w, scales, "", ...bias], { domain: microsoft, output })
-  },
-  int8Conv2d: (
-    emit,
-    [x, w, scales, ...bias],
-    output,
-    { attributes: { stride, padding, input, output: result } },
-  ) => {
-    const rounding = ({ scale, zero }: Rounding) => [
-      emit.constant(float32([], [scale])),
-      emit.constant(tensor("uint8", [], Uint8Array.of(zero))),
-    ]
-    const integers = emit.add("QuantizeLinear", [x, ...rounding(input)])
-    const zeros = emit.constant(tensor("int8", [], Int8Array.of(0)))
-    const operands = [integers, ...rounding(input), w, scales, zeros, ...rounding(result), ...bias]
-    const y = emit.add("QLinearConv", operands, { attributes: convAttributes(stride, padding) })
-    emit.add("DequantizeLinear", [y, ...rounding(result)], { output })
-  },
+  int8Matmul,
+  int8Conv2d,
   convTranspose2d: (emit, inputs, output, { attributes: { stride, padding, outputPadding } }) => {
     const attributes = { ...convAttributes(stride, padding), output_padding: outputPadding.map(BigInt) }
     emit.add("ConvTranspose", inputs, { attributes, output })
@@ -155,12 +116,6 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
 
   reduceSum: reduction("ReduceSum"),
   reduceMean: reduction("ReduceMean"),
-  range: (emit, [x], output) => {
-    const ends = ["ReduceMin", "ReduceMax"].map((op) =>
-      emit.add("Reshape", [emit.add(op, [x], { attributes: { keepdims: 0n } }), ints(emit, [1])]),
-    )
-    emit.add("Concat", ends, { attributes: { axis: 0n }, output })
-  },
 
   reshape: (emit, [x], output, { attributes: { shape } }) => {
     emit.add("Reshape", [x, ints(emit, shape)], { output })
@@ -217,10 +172,6 @@ const onnxTypes = {
   float64: 11,
   bfloat16: 16,
 } as const
-
-function ints(emit: Emitter, values: Shape): string {
-  return emit.constant(int64([values.length], values))
-}
 
 function floats(dtype: Value["dtype"], values: Float32Array): Tensor {
   const full = float32([values.length], values)

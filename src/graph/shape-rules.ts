@@ -1,5 +1,6 @@
 import type { DType } from "../ground/dtype.ts"
 import { broadcastShapes, formatShape, type Shape, sameShape, sizeOf } from "../ground/shape.ts"
+import { convolvedSize } from "./convolved-size.ts"
 import { type Attributes, formatType, type Op, refuse, type Value, type ValueType } from "./value.ts"
 
 /** Type of the result of one operator, or an error that says what does not fit. */
@@ -99,27 +100,18 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
     return convolved(op, x, w, bias, options)
   },
   int8Matmul: (inputs, _, op) => {
-    const [x, w, scales, bias]: readonly (Value | undefined)[] = inputs
-    checkFloat32(op, x)
-    if (w.dtype !== "int8" || w.shape.length !== 2 || x.shape.length < 2 || x.shape.at(-1) !== w.shape[0])
-      refuse(op, `the weight ${formatType(w)} does not take ${formatType(x)}`)
-    for (const vector of bias ? [scales, bias] : [scales]) {
-      checkFloat32(op, vector)
-      checkVector(op, vector, w.shape[1])
-    }
-    return { dtype: x.dtype, shape: [...x.shape.slice(0, -1), w.shape[1]] }
+    const [x] = inputs
+    if (x.shape.length < 2) refuse(op, `${formatType(x)} is not a matrix`)
+    const columns = integerColumns(op, inputs, x.shape[x.shape.length - 1])
+    return { dtype: x.dtype, shape: [...x.shape.slice(0, -1), columns] }
   },
-  int8Conv2d: (inputs, { stride, padding, input, output }, op) => {
-    const [x, w, scales, bias]: readonly (Value | undefined)[] = inputs
-    checkFloat32(op, x)
-    checkFloat32(op, scales)
-    checkVector(op, scales, w.shape[0])
-    for (const { scale, zero } of [input, output])
-      if (!(scale > 0) || !Number.isInteger(zero) || zero < 0 || zero > 255)
-        refuse(op, `rounding by ${scale} around ${zero} leaves no integers from 0 to 255`)
-    if (w.dtype !== "int8" || (bias && bias.dtype !== "int32"))
-      refuse(op, `the weight ${formatType(w)} and its bias must be int8 and int32`)
-    return convolved(op, x, w, bias, { stride, padding })
+  int8Conv2d: (inputs, { kernel, ...options }, op) => {
+    const [x] = inputs
+    checkPicture(op, x)
+    checkSizes(op, "kernel", kernel, 1)
+    const places = sizeOf(convolvedPlaces(op, x, kernel, options))
+    const columns = integerColumns(op, inputs, kernel[0] * kernel[1] * x.shape[1])
+    return { dtype: x.dtype, shape: [x.shape[0], places, columns] }
   },
   convTranspose2d: ([x, w], { stride, padding, outputPadding }, op) => {
     checkPicture(op, x)
@@ -181,10 +173,6 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
 
   reduceSum: reduce,
   reduceMean: reduce,
-  range: ([x], _, op) => {
-    checkFloat32(op, x)
-    return { dtype: x.dtype, shape: [2] }
-  },
 
   reshape: ([x], { shape }, op) => {
     checkSizes(op, "shape", shape)
@@ -264,21 +252,37 @@ function convolved(
   x: Value,
   w: Value,
   bias: Value | undefined,
-  { stride, padding }: Attributes["conv2d"],
+  options: Attributes["conv2d"],
 ): ValueType {
   checkPicture(op, x)
-  checkSizes(op, "stride", [stride], 1)
-  checkSizes(op, "padding", padding)
-  const [b, channels, height, width] = x.shape
-  const [out, inChannels, kh, kw] = w.shape
+  const [b, channels] = x.shape
+  const [out, inChannels, ...kernel] = w.shape
   if (w.shape.length !== 4 || inChannels !== channels)
     refuse(op, `the weight ${formatType(w)} does not take the ${channels} channels of ${formatType(x)}`)
   if (bias && !sameShape(bias.shape, [out]))
     refuse(op, `the bias ${formatType(bias)} is not the weight's ${out} output channels`)
-  const h = Math.floor((height + padding[0] + padding[2] - kh) / stride) + 1
-  const wd = Math.floor((width + padding[1] + padding[3] - kw) / stride) + 1
-  if (h < 1 || wd < 1) refuse(op, `${formatType(x)} is smaller than the ${kh}x${kw} kernel`)
-  return { dtype: x.dtype, shape: [b, out, h, wd] }
+  return { dtype: x.dtype, shape: [b, out, ...convolvedPlaces(op, x, kernel, options)] }
+}
+
+function convolvedPlaces(op: Op, x: Value, kernel: Shape, options: Attributes["conv2d"]): Shape {
+  checkSizes(op, "stride", [options.stride], 1)
+  checkSizes(op, "padding", options.padding)
+  const size = convolvedSize(x.shape.slice(2), kernel, options)
+  if (Math.min(...size) < 1) refuse(op, `${formatType(x)} is smaller than the ${kernel.join("x")} kernel`)
+  return size
+}
+
+/** How many columns a weight of integers has, if it takes rows of `wide` numbers. */
+function integerColumns(op: Op, inputs: readonly Value[], wide: number): number {
+  const [x, w, ...vectors] = inputs
+  checkFloat32(op, x)
+  if (w.dtype !== "int8" || w.shape.length !== 2 || w.shape[0] !== wide)
+    refuse(op, `the weight ${formatType(w)} does not take rows of ${wide} of ${formatType(x)}`)
+  for (const vector of vectors) {
+    checkFloat32(op, vector)
+    checkVector(op, vector, w.shape[1])
+  }
+  return w.shape[1]
 }
 
 function lastTwo(shape: Shape, swap: boolean): [number, number] {

@@ -12,12 +12,6 @@ export type WeightStorage =
 /** [top, left, bottom, right] zero rows and columns around a picture. */
 export type Padding2d = readonly [number, number, number, number]
 
-/** A number stands as the integer 0 to 255 that is nearest to number / scale + zero. */
-export interface Rounding {
-  readonly scale: number
-  readonly zero: number
-}
-
 /**
  * Every operator and its attributes. Three tables have one row for each: shape rules, gradient rules and
  * ONNX rules; a missing row does not compile.
@@ -54,12 +48,11 @@ export interface Attributes {
   conv2d: { readonly stride: number; readonly padding: Padding2d }
   /** x W + b of a weight of integers with one scale a column; x is rounded to integers at every run, with one scale. */
   int8Matmul: Record<never, never>
-  /** A convolution over integers: x and the result are rounded to those that are said here, weights have one scale a row. */
+  /** A convolution as such a product: of every place of the result, in rows, what the kernel covers there. */
   int8Conv2d: {
+    readonly kernel: readonly [height: number, width: number]
     readonly stride: number
     readonly padding: Padding2d
-    readonly input: Rounding
-    readonly output: Rounding
   }
   convTranspose2d: {
     readonly stride: number
@@ -76,8 +69,6 @@ export interface Attributes {
   // Reductions
   reduceSum: { readonly axes: readonly number[]; readonly keepDims: boolean }
   reduceMean: { readonly axes: readonly number[]; readonly keepDims: boolean }
-  /** The lowest and the highest of all elements [2]. */
-  range: Record<never, never>
   // Moving elements about
   reshape: { readonly shape: Shape }
   transpose: { readonly permutation: readonly number[] }

@@ -1,44 +1,47 @@
-import { absolutePath, cacheFolder, isWritableFolder, makeFolder } from "#platform"
-import { overIntegers } from "../graph/passes/integers.ts"
-import { fnv1a } from "../ground/hash.ts"
+import { absolutePath } from "#platform"
+import { input } from "../graph/node.ts"
+import { overIntegers, roundableWeights } from "../graph/passes/integers.ts"
+import type { Value } from "../graph/value.ts"
+import type { Shape } from "../ground/shape.ts"
+import type { UNetConfig } from "../models/config/unet.ts"
 import { withAdditions } from "./additions.ts"
-import type { CalibrationOptions, Seen } from "./calibration.ts"
-import { calibrate } from "./calibration.ts"
 import type { Component } from "./component.ts"
-import { lastPart } from "./files.ts"
-import { fingerprint } from "./fingerprint.ts"
 import { int8Weights } from "./int8-weights.ts"
 import type { Model, ModelParts } from "./model.ts"
-import type { Network } from "./network.ts"
+import type { Describe } from "./network.ts"
+import type { RoundingOptions } from "./rounded-file.ts"
 import { namesSingleFile } from "./single-file.ts"
 
 /**
- * The same model with its denoiser and its decoder over integers of eight bits, weights and activations. The first time it
- * draws a few pictures to see how large numbers become, and rounds the weights; both are kept beside the checkpoint.
- * The model given is part of the new one, and closed with it.
- * Throws a LimnError where the files cannot be written, and the signal's reason.
+ * The same model with its denoiser and its decoder over integers of eight bits, weights and activations. The first time the
+ * weights are rounded, and kept beside the checkpoint. The model given is part of the new one, and closed with it.
+ * Throws as `roundedFile` does.
  */
 export async function int8Model(
   model: Model,
   { unet, vae }: Pick<ModelParts, "unet" | "vae">,
-  options: CalibrationOptions = {},
+  describes: { readonly denoiser: Describe; readonly decoder: Describe },
+  { signal, onProgress }: RoundingOptions = {},
 ): Promise<Model> {
-  const madeFrom = await fingerprint([...unet.tensors, ...vae.tensors], model.decoderPath ?? "")
-  const fileOf = await placeFor(model, madeFrom)
-  const calibration = await calibrate(model, fileOf("limn-int8.json"), madeFrom, options)
-  const rounded = async (
-    network: Network,
-    part: string,
-    component: Component,
-    { ranges, products }: Seen,
-  ) => {
-    const path = fileOf(`limn-int8-${part}.safetensors`)
-    const seen = fnv1a(new TextEncoder().encode(JSON.stringify([...ranges])))
-    const weights = await int8Weights(path, component, { ranges, products, madeFrom: `${madeFrom} ${seen}` })
-    return network.rewritten((outputs) => overIntegers(outputs, weights(), ranges))
+  const { path, unetConfig, vaeConfig } = model
+  const rounded = async (part: "unet" | "decoder", component: Component, outputs: ReturnType<Describe>) => {
+    const names = roundableWeights(outputs)
+    const file = `limn-int8-${part}.safetensors`
+    const place = {
+      beside: namesSingleFile(path) ? `${path}.${file}` : absolutePath(path, file),
+      checkpoint: path,
+      kind: `int8-${part}`,
+    }
+    const weights = await int8Weights(place, component, names, { signal, onProgress })
+    return model[part].rewritten((outputs) => overIntegers(outputs, weights()))
   }
-  const denoiser = await rounded(model.unet, "unet", unet, calibration.unet)
-  const decoder = calibration.decoder && (await rounded(model.decoder, "decoder", vae, calibration.decoder))
+  const denoiser = await rounded("unet", unet, describes.denoiser(denoiserInputs(unetConfig)))
+  const latents = input("latents", "float32", [1, vaeConfig.latentChannels, 8, 8])
+  // Another decoder that stands for the model's own is small and fast as it is.
+  const decoder =
+    model.decoderPath === undefined
+      ? await rounded("decoder", vae, describes.decoder({ latents }))
+      : undefined
   const int8: Model = {
     ...model,
     precision: "int8",
@@ -52,12 +55,20 @@ export async function int8Model(
   return int8
 }
 
-/** Where files of a checkpoint's own lie: beside it, or where that cannot be written to in limn's cache. */
-async function placeFor({ path }: Model, madeFrom: string): Promise<(name: string) => string> {
-  const single = namesSingleFile(path)
-  if (await isWritableFolder(single ? absolutePath(path, "..") : path))
-    return (name) => (single ? `${path}.${name}` : absolutePath(path, name))
-  const cache = cacheFolder()
-  await makeFolder(cache)
-  return (name) => absolutePath(cache, `${lastPart(path)}-${madeFrom}-${name}`)
+/** What a denoiser is fed, at a small size: which layers it has depends on no size. */
+function denoiserInputs(config: UNetConfig): Record<string, Value> {
+  const { inChannels, blockOutChannels, encoderHidDim, crossAttentionDim, additionEmbed } = config
+  const side = 2 ** (blockOutChannels.length - 1)
+  const shapes: Record<string, Shape> = {
+    sample: [1, inChannels, side, side],
+    timestep: [1],
+    encoderHiddenStates: [1, 77, encoderHidDim ?? crossAttentionDim[0]],
+  }
+  if (additionEmbed?.type === "text_time") {
+    shapes.textEmbeds = [1, additionEmbed.inputDim - 6 * additionEmbed.timeDim]
+    shapes.timeIds = [1, 6]
+  }
+  return Object.fromEntries(
+    Object.entries(shapes).map(([name, shape]) => [name, input(name, "float32", shape)]),
+  )
 }

@@ -1,86 +1,71 @@
-import { exists, writeFileAtomic } from "#platform"
-import { encodeSafetensorsHeader } from "../formats/safetensors.ts"
-import type { Ranges } from "../graph/passes/integers.ts"
-import { roundingOf } from "../graph/passes/integers.ts"
+import { pieceAt } from "../graph/passes/weight-piece.ts"
 import type { StoredWeight, Weights } from "../graph/weights.ts"
-import { storedWeights } from "../graph/weights.ts"
+import { storedRows } from "../graph/weights.ts"
 import { toChannelIntegers } from "../ground/channel-integers.ts"
-import { rawBytes, tensor, toFloat32, transposed } from "../ground/tensor.ts"
+import { sizeOf } from "../ground/shape.ts"
+import { float32, rawBytes, tensor, toFloat32, transposed } from "../ground/tensor.ts"
 import type { Component } from "./component.ts"
-import { openTensors } from "./component.ts"
+import type { RoundedPlace, RoundedWeight, RoundingOptions } from "./rounded-file.ts"
+import { outerRows, roundedFile, sameBytes } from "./rounded-file.ts"
 import { readStored } from "./stored-weight.ts"
-import { withTensorFile } from "./tensor-file.ts"
-
-/** What of a component is rounded, and by what. */
-export interface Int8Plan {
-  /** Of convolutions, by the names of their weights. */
-  readonly ranges: Ranges
-  /** Names of the weights of products. */
-  readonly products: readonly string[]
-  /** Tells this plan and these weights from others. */
-  readonly madeFrom: string
-}
 
 /**
- * A maker of a component's weights in integers of eight bits, as `overIntegers` takes them. They are rounded the first time
- * and kept in a file at `path`, which is made anew where it is of another plan. Throws a LimnError where it cannot be
- * written.
+ * A maker of a component's weights `names` in integers of eight bits, as `overIntegers` takes them. They are rounded the first
+ * time and kept at the place given. Throws as `roundedFile` does.
  */
-export async function int8Weights(
-  path: string,
+export function int8Weights(
+  place: RoundedPlace,
   { tensors }: Component,
-  plan: Int8Plan,
+  names: readonly string[],
+  options: RoundingOptions = {},
 ): Promise<() => Weights> {
-  if (!(await isMadeFrom(path, plan.madeFrom))) await writeFileAtomic(path, rounded(tensors, plan))
-  const stored = await openTensors([{ path }], (name) => name)
-  return () => storedWeights(stored, path)
+  const weights = names.map((path) => {
+    const { name, rows } = pieceAt(path)
+    const whole = tensors.get(name)!
+    return inColumns(path, rows === undefined ? whole : storedRows(whole, rows, name))
+  })
+  return roundedFile(place, weights, "columns", options)
 }
 
-async function isMadeFrom(path: string, madeFrom: string): Promise<boolean> {
-  if (!(await exists(path))) return false
-  return withTensorFile(path, ({ metadata }) => metadata.madeFrom === madeFrom)
+/** Of each output one column, of a convolution by the places of the kernel and then by channels. */
+function inColumns(name: string, weight: StoredWeight): RoundedWeight {
+  const [out, channels, ...kernel] = weight.shape
+  const covered = sizeOf(kernel)
+  const wide = channels * covered
+  return {
+    name,
+    weight,
+    integers: { dtype: "int8", shape: [wide, out] },
+    scales: { dtype: "float32", shape: [out] },
+    async *round() {
+      const { integers, scales } = toChannelIntegers(toFloat32(await readStored(weight)).data, out)
+      const columns = transposed(tensor("int8", [out, wide], integers)).data
+      if (covered === 1) yield rawBytes(columns)
+      else yield rawBytes(placesFirst(columns, { channels, covered, out }))
+      yield rawBytes(scales)
+    },
+    async agrees(_, scales) {
+      const [rows, kept] = await Promise.all([outerRows(weight, name), readStored(scales)])
+      const ends = [kept.data[0], kept.data[out - 1]].map(Number)
+      const expected = rows.map((row) => toChannelIntegers(toFloat32(row).data, 1).scales[0])
+      return sameBytes(float32([2], ends).data, float32([2], expected).data)
+    },
+  }
 }
 
-type Tensors = ReadonlyMap<string, StoredWeight>
+interface Sizes {
+  readonly channels: number
+  readonly covered: number
+  readonly out: number
+}
 
-/** The file's bytes: a header, then the tensors of one layer after the other. */
-async function* rounded(
-  tensors: Tensors,
-  { ranges, products, madeFrom }: Int8Plan,
-): AsyncGenerator<Uint8Array> {
-  const convolutions = [...ranges]
-  const described = [
-    ...convolutions.flatMap(([name]) => {
-      const { shape } = tensors.get(name)!
-      return [
-        [`${name}.integers`, { dtype: "int8", shape }] as const,
-        [`${name}.scales`, { dtype: "float32", shape: [shape[0]] }] as const,
-        [`${name}.bias`, { dtype: "int32", shape: [shape[0]] }] as const,
-      ]
-    }),
-    ...products.flatMap((name) => {
-      const [out, wide] = tensors.get(name)!.shape
-      return [
-        [`${name}.integers`, { dtype: "int8", shape: [wide, out] }] as const,
-        [`${name}.scales`, { dtype: "float32", shape: [out] }] as const,
-      ]
-    }),
-  ]
-  yield encodeSafetensorsHeader(described, { madeFrom })
-  for (const [name, { input }] of convolutions) {
-    const { shape, data } = toFloat32(await readStored(tensors.get(name)!))
-    const { integers, scales } = toChannelIntegers(data, shape[0])
-    const bias = tensors.get(name.replace(/weight$/, "bias"))
-    const numbers = bias && toFloat32(await readStored(bias)).data
-    const unit = roundingOf(input).scale
-    yield rawBytes(integers)
-    yield rawBytes(scales)
-    yield rawBytes(Int32Array.from(scales, (scale, i) => Math.round((numbers?.[i] ?? 0) / (scale * unit))))
-  }
-  for (const name of products) {
-    const { shape, data } = toFloat32(await readStored(tensors.get(name)!))
-    const { integers, scales } = toChannelIntegers(data, shape[0])
-    yield rawBytes(transposed(tensor("int8", shape, integers)).data)
-    yield rawBytes(scales)
-  }
+/** Rows [channels, covered, out] as [covered, channels, out]. */
+function placesFirst(rows: Int8Array, { channels, covered, out }: Sizes): Int8Array {
+  const moved = new Int8Array(rows.length)
+  for (let channel = 0; channel < channels; channel++)
+    for (let place = 0; place < covered; place++) {
+      const from = (channel * covered + place) * out
+      moved.set(rows.subarray(from, from + out), (place * channels + channel) * out)
+    }
+  return moved
 }

@@ -12,7 +12,6 @@ import { chooseDevice } from "../runtime/device.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
 import { withAdditions } from "./additions.ts"
-import type { CalibrationOptions } from "./calibration.ts"
 import type { TextPrecision } from "./chatglm-blocks.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
 import { residualsAmong } from "./controls.ts"
@@ -23,10 +22,11 @@ import { hubModel } from "./hub-model.ts"
 import { int8Model } from "./int8-model.ts"
 import { needsLowMemory } from "./memory-check.ts"
 import type { Model, Precision } from "./model.ts"
+import type { Describe } from "./network.ts"
 import { network } from "./network.ts"
 import { openFolder } from "./open-folder.ts"
 import { choosePreview } from "./preview-factors.ts"
-import type { QuantizeProgress } from "./quantized-weights.ts"
+import type { QuantizeProgress } from "./rounded-file.ts"
 import { safetyChecker } from "./safety-checker.ts"
 import type { SingleFileOptions } from "./single-file.ts"
 import { namesSingleFile, openSingleFile } from "./single-file.ts"
@@ -39,12 +39,10 @@ export interface LoadOptions extends Pick<SessionOptions, "threads">, SingleFile
   readonly device?: Device | "auto"
   /**
    * "auto" (the default) is fp16 on CUDA, where it is fastest, and fp32 elsewhere: a CPU only imitates fp16. "int8" is two
-   * to three times as fast as fp32 on a CPU, and a little less exact; the first time it watches the model draw a few
-   * pictures, and keeps what it needs beside the checkpoint.
+   * to three times as fast as fp32 on a CPU, and a little less exact; the weights are rounded the first time, and kept beside
+   * the checkpoint or else in limn's cache.
    */
   readonly precision?: Precision | "auto"
-  /** Follows the pictures that "int8" draws the first time, in steps. */
-  readonly onCalibration?: CalibrationOptions["onProgress"]
   /**
    * Leaves weights in the checkpoint's pages instead of a rearranged copy, and keeps no part of the model loaded while
    * another works: half the memory or less, in up to twice the time. Default: where a picture would take more memory than
@@ -57,7 +55,7 @@ export interface LoadOptions extends Pick<SessionOptions, "threads">, SingleFile
    * float16 where the model runs in fp16.
    */
   readonly textEncoder?: TextPrecision
-  /** Follows the making of those integers. */
+  /** Follows the making of integers, those of `precision` and those of `textEncoder`, part by part. */
   readonly onQuantize?: (progress: QuantizeProgress) => void
   /**
    * TAESD, to decode with in place of the model's own autoencoder: in a small part of the time and memory, and less
@@ -107,7 +105,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const unetWeights = componentWeights(unetFiles, unetParameters(denoiser))
   const vaeWeights = componentWeights(vaeFiles, autoencoderParameters(vae))
 
-  const unetNetwork = network((inputs) => {
+  const describeDenoiser: Describe = (inputs) => {
     const { sample, timestep, encoderHiddenStates, textEmbeds, timeIds } = inputs
     const weights = unetWeights()
     const residuals = residualsAmong(inputs)
@@ -115,7 +113,8 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     const output = unet(asked, weights, denoiser)
     checkAllRead(weights)
     return { output }
-  }, running)
+  }
+  const unetNetwork = network(describeDenoiser, running)
 
   // Of all parts it takes the most memory while it runs, and it runs seldom: in tiles, in graphs of several sizes.
   const decoding = { ...running, freeAfterRun: true }
@@ -130,14 +129,15 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
 
   const latentPixels = 2 ** (vae.blockOutChannels.length - 1)
   const decoderPath = options.decoder === undefined ? undefined : absolutePath(options.decoder)
+  const describeDecoder: Describe = ({ latents }) => {
+    const weights = vaeWeights()
+    const image = decodeLatents(div(latents, scalar(vae.scalingFactor, latents)), weights, vae)
+    checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
+    return { image }
+  }
   const decoder =
     decoderPath === undefined
-      ? network(({ latents }) => {
-          const weights = vaeWeights()
-          const image = decodeLatents(div(latents, scalar(vae.scalingFactor, latents)), weights, vae)
-          checkAllRead(weights, { unused: (name) => /^(encoder|quant_conv)\./.test(name) })
-          return { image }
-        }, vaeRunning)
+      ? network(describeDecoder, vaeRunning)
       : await taesdDecoder(decoderPath, { channels: vae.latentChannels, latentPixels }, decoding)
 
   const checker = parts.safetyChecker && safetyChecker(parts.safetyChecker, decoding)
@@ -181,8 +181,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     },
   }
   if (precision !== "int8") return model
-  const { signal, onCalibration } = options
-  return int8Model(model, parts, { signal, onProgress: onCalibration })
+  const { signal, onQuantize } = options
+  const describes = { denoiser: describeDenoiser, decoder: describeDecoder }
+  return int8Model(model, parts, describes, { signal, onProgress: onQuantize })
 }
 
 /** The U-Net's layer that projects texts, as diffusers calls it. */

@@ -66,7 +66,8 @@ interface Entry {
   users: number
 }
 
-type Describe = (inputs: Inputs<Value>) => Inputs<Value>
+/** The outputs of a network from its inputs. */
+export type Describe = (inputs: Inputs<Value>) => Inputs<Value>
 
 /** A network from the function that describes its outputs from its inputs. Nothing is loaded yet. */
 export function network(describe: Describe, options: NetworkOptions): Network {

@@ -1,75 +1,39 @@
+import { sameShape } from "../../ground/shape.ts"
 import { order } from "../build.ts"
 import { node } from "../node.ts"
-import { concat } from "../ops/layout.ts"
-import type { Attributes, Op, Rounding, Value } from "../value.ts"
+import { reshape, transpose } from "../ops/layout.ts"
+import type { Attributes, Op, Value } from "../value.ts"
 import { isOp } from "../value.ts"
 import type { Weights } from "../weights.ts"
 import { pieceOf } from "./weight-piece.ts"
 
-/** The lowest and the highest number that was seen at a place of a network. */
-export type Range = readonly [low: number, high: number]
-
-/** What a convolution reads and gives. */
-export interface ConvolutionRanges {
-  readonly input: Range
-  readonly output: Range
-}
-
-/** Ranges of convolutions by the full names of their weights. */
-export type Ranges = ReadonlyMap<string, ConvolutionRanges>
-
-/** What is worth rounding in a graph, by the full names of the weights. */
-export interface Roundable {
-  readonly convolutions: readonly string[]
-  /** Products with a weight. */
-  readonly products: readonly string[]
-}
+/** Layers over integers of eight bits in place of those over float32, for CPUs: weights and activations are rounded (W8A8). */
 
 /** Fewer channels are those of latents and colours, at a network's two ends, where every digit shows. */
 const LEAST_CHANNELS = 32
-/** Products of fewer rows read their weight once for little work, and rounding it saves no time. */
-const LEAST_ROWS = 16
-
-/** The layers of the outputs that can be computed over integers. */
-export function roundableLayers(outputs: Readonly<Record<string, Value>>): Roundable {
-  const values = order(Object.values(outputs))
-  const names = (weightOf: (value: Value) => string | undefined) => [
-    ...new Set(values.map(weightOf).filter((name) => name !== undefined)),
-  ]
-  return { convolutions: names(convolutionWeight), products: names(productWeight) }
-}
 
 /**
- * The same outputs and one more, `ranges` [n, 4]: of each convolution of `roundableLayers`, in its order, the lowest and the
- * highest number of what it reads, and of what it gives.
+ * The weights, by their full names, of the layers of the outputs that can be computed over integers; a piece of one has its
+ * rows behind its name, `name[start:end]`.
  */
-export function observeRanges(outputs: Readonly<Record<string, Value>>): Record<string, Value> {
-  const rows = new Map<string, Value>()
-  for (const value of order(Object.values(outputs))) {
-    const name = convolutionWeight(value)
-    if (name === undefined) continue
-    const [input, output] = [value.inputs[0], value].map((x) => node("range", [x], {}))
-    rows.set(name, concat([input, output], 0))
-  }
-  const ranges = node("reshape", [concat([...rows.values()], 0)], { shape: [rows.size, 4] })
-  return { ...outputs, ranges }
+export function roundableWeights(outputs: Readonly<Record<string, Value>>): string[] {
+  const names = order(Object.values(outputs)).map(roundableWeight)
+  return [...new Set(names.filter((name) => name !== undefined))]
 }
 
 /**
  * The same outputs with layers over integers of eight bits, weights and what they read. `rounded` has of a weight `name`
- * the tensor `name.integers` (int8, of a convolution [Out, In, kh, kw], of a product the transpose [In, Out]) and
- * `name.scales` (float32 [Out]); a convolution also has `name.bias` (int32 [Out], in units of its integers' products). A
+ * the tensors `name.integers` (int8 [In, Out], of a convolution [kh kw In, Out]) and `name.scales` (float32 [Out]). A
  * layer whose weight it has not stays as it is. Comes after `updateWeights`.
  */
 export function overIntegers(
   outputs: Readonly<Record<string, Value>>,
   rounded: Weights,
-  ranges: Ranges,
 ): Record<string, Value> {
   const made = new Map<Value, Value>()
   for (const value of order(Object.values(outputs))) {
     const inputs = value.inputs.map((x) => made.get(x)!)
-    made.set(value, layerOf(value, inputs, rounded, ranges) ?? unchanged(value, inputs))
+    made.set(value, layerOf(value, inputs, rounded) ?? withoutDetour(unchanged(value, inputs)))
   }
   return Object.fromEntries(Object.entries(outputs).map(([name, value]) => [name, made.get(value)!]))
 }
@@ -79,58 +43,68 @@ function unchanged(value: Value, inputs: readonly Value[]): Value {
   return same ? value : node(value.op, inputs, value.attributes as Attributes[Op])
 }
 
-function layerOf(
-  value: Value,
-  inputs: readonly Value[],
-  rounded: Weights,
-  ranges: Ranges,
-): Value | undefined {
-  const product = productWeight(value)
-  if (product !== undefined && rounded.has(product)) {
-    const folder = rounded.at(product)
-    return node("int8Matmul", [inputs[0], storedIn(folder, "integers"), folder.get("scales")], {})
-  }
+function layerOf(value: Value, inputs: readonly Value[], rounded: Weights): Value | undefined {
   // A bias joins the product, which adds it in passing.
   if (isOp(value, "add") && isOp(inputs[0], "int8Matmul") && inputs[0].inputs.length === 3)
     if (value.inputs[1].shape.length === 1 && pieceOf(value.inputs[1]) !== undefined)
       return node("int8Matmul", [...inputs[0].inputs, inputs[1]], {})
-  const convolution = convolutionWeight(value)
-  const range = convolution === undefined ? undefined : ranges.get(convolution)
-  if (range === undefined || !isOp(value, "conv2d")) return undefined
-  const folder = rounded.at(convolution!)
-  const weights = [storedIn(folder, "integers"), folder.get("scales"), storedIn(folder, "bias")]
-  return node("int8Conv2d", [inputs[0], ...weights], {
-    ...value.attributes,
-    input: roundingOf(range.input),
-    output: roundingOf(range.output),
-  })
+  const name = roundableWeight(value)
+  if (name === undefined || !rounded.has(name)) return undefined
+  const folder = rounded.at(name)
+  // As they are stored, not behind the cast to float32 that weights come with.
+  const weight = [folder.get("integers").inputs[0], folder.get("scales")]
+  const [x, , ...bias] = inputs
+  if (!isOp(value, "conv2d")) return node("int8Matmul", [x, ...weight], {})
+  const [, , height, width] = value.inputs[1].shape
+  const { stride, padding } = value.attributes
+  // A kernel of one place over what was rows already, as a transformer's, reads them as they are.
+  const pointwise = height === 1 && width === 1 && stride === 1 && padding.every((side) => side === 0)
+  const rows = pointwise ? rowsBehind(x) : undefined
+  const product =
+    rows === undefined
+      ? node("int8Conv2d", [x, ...weight, ...bias], { kernel: [height, width], stride, padding })
+      : node("int8Matmul", [rows, ...weight, ...bias], {})
+  return reshape(transpose(product, ROWS_LAST), value.shape)
 }
 
-/** A tensor as it is stored, not behind the cast to float32 that weights come with. */
-function storedIn(weights: Weights, name: string): Value {
-  return weights.get(name).inputs[0]
+/** Swaps the places of a picture and its channels. */
+const ROWS_LAST = [0, 2, 1]
+
+/** The places of a picture [B, H W, C] that a picture [B, C, H, W] was made of; undefined where it was not. */
+function rowsBehind(x: Value): Value | undefined {
+  const swapped = isOp(x, "reshape") ? x.inputs[0] : x
+  return swapsRows(swapped) && swapped.shape[1] === x.shape[1] ? swapped.inputs[0] : undefined
 }
 
-/** How numbers of a range are rounded: 0 stays 0, as the padding of convolutions needs. */
-export function roundingOf([low, high]: Range): Rounding {
-  const bottom = Math.min(low, 0)
-  const scale = (Math.max(high, 0) - bottom) / 255 || 1
-  return { scale: Math.fround(scale), zero: Math.round(-bottom / scale) }
+/** Places that were made a picture of, and are to be places again, are left as they are. */
+function withoutDetour(value: Value): Value {
+  if (!swapsRows(value)) return value
+  const [picture] = value.inputs
+  const rows = rowsBehind(isOp(picture, "reshape") ? picture.inputs[0] : picture)
+  return rows !== undefined && sameShape(rows.shape, value.shape) ? rows : value
 }
 
-function convolutionWeight(value: Value): string | undefined {
-  if (!isOp(value, "conv2d")) return undefined
-  const [, weight] = value.inputs
-  const piece = pieceOf(weight)
-  const channels = Math.min(weight.shape[0], weight.shape[1])
-  return piece?.rows === undefined && channels >= LEAST_CHANNELS ? piece?.name : undefined
+function swapsRows(value: Value): value is Value<"transpose"> {
+  return isOp(value, "transpose") && sameShape(value.attributes.permutation, ROWS_LAST)
 }
 
-function productWeight(value: Value): string | undefined {
+/** The name of the weight that a layer reads, if the layer bears rounding. */
+function roundableWeight(value: Value): string | undefined {
+  if (isOp(value, "conv2d")) {
+    const [, { shape }] = value.inputs
+    return Math.min(shape[0], shape[1]) >= LEAST_CHANNELS ? nameOf(value.inputs[1]) : undefined
+  }
   if (!isOp(value, "matmul")) return undefined
   const { transA, transB, scale } = value.attributes
   const [x, weight] = value.inputs
-  if (transA || !transB || scale !== 1 || weight.shape.length !== 2) return undefined
+  // A vector for each picture, as a time embedding's, reads a weight once for next to no work: rounding it saves no time.
+  const sequences = x.shape.length > 2
+  return !transA && transB && scale === 1 && weight.shape.length === 2 && sequences
+    ? nameOf(weight)
+    : undefined
+}
+
+function nameOf(weight: Value): string | undefined {
   const piece = pieceOf(weight)
-  return piece?.rows === undefined && x.shape[x.shape.length - 2] >= LEAST_ROWS ? piece?.name : undefined
+  return piece?.rows === undefined ? piece?.name : `${piece.name}[${piece.rows.join(":")}]`
 }

@@ -54,7 +54,6 @@ const computesIn: { readonly [P in Op]: Computes } = {
 
   reduceSum: "full",
   reduceMean: "full",
-  range: "full",
 
   reshape: "half",
   transpose: "half",

@@ -1,0 +1,34 @@
+import type { OnnxAttribute } from "../formats/onnx.ts"
+import type { Shape } from "../ground/shape.ts"
+import { int64, type Tensor } from "../ground/tensor.ts"
+import type { Op, Value } from "./value.ts"
+
+/** What a rule writes its nodes with. */
+export interface Emitter {
+  /** Adds a node with one result; `output` names the result, a fresh name otherwise. Gives the result's name. */
+  add(
+    op: string,
+    inputs: readonly string[],
+    options?: { attributes?: Readonly<Record<string, OnnxAttribute>>; domain?: string; output?: string },
+  ): string
+  /** Adds a node with several results of fresh names, and gives them. */
+  addSplit(op: string, inputs: readonly string[], results: number): string[]
+  /** The name of a small tensor written into the model, shared between equal ones. */
+  constant(tensor: Tensor): string
+}
+
+/** Writes one operator as ONNX nodes, the last of which gives `output`. */
+export type OnnxRule<P extends Op> = (
+  emit: Emitter,
+  inputs: readonly string[],
+  output: string,
+  value: Value<P>,
+) => void
+
+/** Operators of com.microsoft are ONNX Runtime's own; the CPU, CUDA and WebGPU providers all have those used here. */
+export const microsoft = "com.microsoft"
+
+/** The name of a vector of integers, as ONNX takes shapes and axes. */
+export function ints(emit: Emitter, values: Shape): string {
+  return emit.constant(int64([values.length], values))
+}

@@ -1,0 +1,80 @@
+import { sizeOf } from "../ground/shape.ts"
+import { convolvedSize } from "./convolved-size.ts"
+import type { Emitter, OnnxRule } from "./emitter.ts"
+import { ints, microsoft } from "./emitter.ts"
+
+/** ONNX for products of integers of eight bits: what they read is rounded as it comes, and sums leave them as float32. */
+
+/**
+ * The most bytes of what kernels cover that are laid out at a time: about what a core keeps near it. On a Xeon, bands of 8 MiB
+ * are 20% faster than a whole picture of 64 x 64 x 960, and a third faster at 512 x 512 x 128.
+ */
+const BAND_BYTES = 2 ** 23
+
+/** Numbers as integers from 0 to 255 (ONNX DynamicQuantizeLinear), what one is worth, and the one that stands for 0. */
+interface Rounded {
+  readonly integers: string
+  readonly scale: string
+  readonly zero: string
+}
+
+/** Of several products that read the same numbers, ONNX Runtime rounds them once. */
+function round(emit: Emitter, x: string): Rounded {
+  const [integers, scale, zero] = emit.addSplit("DynamicQuantizeLinear", [x], 3)
+  return { integers, scale, zero }
+}
+
+function product(
+  emit: Emitter,
+  { integers, scale, zero }: Rounded,
+  [w, scales, ...bias]: readonly string[],
+  output?: string,
+): string {
+  const operands = [integers, w, scale, scales, zero, "", ...bias]
+  return emit.add("MatMulIntegerToFloat", operands, { domain: microsoft, output })
+}
+
+export const int8Matmul: OnnxRule<"int8Matmul"> = (emit, [x, ...weight], output) => {
+  product(emit, round(emit, x), weight, output)
+}
+
+/**
+ * The kernel's places are laid out as the rows of a matrix, band by band of the picture. That is faster here than QLinearConv,
+ * by a fifth to a half on a CPU with AMX, and the result is not rounded.
+ */
+export const int8Conv2d: OnnxRule<"int8Conv2d"> = (emit, [x, ...weight], output, { inputs, attributes }) => {
+  const { kernel, stride, padding } = attributes
+  const [batch, channels, height, width] = inputs[0].shape
+  const [top, left, bottom, right] = padding
+  const rounded = round(emit, x)
+  const flat = emit.add("Reshape", [rounded.integers, ints(emit, [batch, channels, height * width])])
+  const rows = emit.add("Transpose", [flat], { attributes: { perm: [0n, 2n, 1n] } })
+  const covered = sizeOf(kernel)
+  if (covered === 1 && stride === 1 && padding.every((side) => side === 0)) {
+    product(emit, { ...rounded, integers: rows }, weight, output)
+    return
+  }
+  const picture = emit.add("Reshape", [rows, ints(emit, [batch, height, width, channels])])
+  const around = ints(emit, [0, top, left, 0, 0, bottom, right, 0])
+  const padded = emit.add("Pad", [picture, around, rounded.zero])
+
+  const [high, wide] = convolvedSize([height, width], kernel, attributes)
+  const rowBytes = batch * wide * covered * channels
+  const bandHeight = Math.ceil(high / Math.ceil((high * rowBytes) / BAND_BYTES))
+  const bands: string[] = []
+  const [axes, steps] = [ints(emit, [1, 2]), ints(emit, [stride, stride])]
+  for (let from = 0; from < high; from += bandHeight) {
+    const to = Math.min(high, from + bandHeight)
+    const places = Array.from({ length: covered }, (_, k) => {
+      const [down, across] = [Math.floor(k / kernel[1]), k % kernel[1]]
+      const start = ints(emit, [down + from * stride, across])
+      const end = ints(emit, [down + (to - 1) * stride + 1, across + (wide - 1) * stride + 1])
+      return emit.add("Slice", [padded, start, end, axes, steps])
+    })
+    const patches = emit.add("Concat", places, { attributes: { axis: 3n } })
+    const matrix = ints(emit, [batch, (to - from) * wide, covered * channels])
+    const integers = emit.add("Reshape", [patches, matrix])
+    bands.push(product(emit, { ...rounded, integers }, weight, bandHeight >= high ? output : undefined))
+  }
+  if (bands.length > 1) emit.add("Concat", bands, { attributes: { axis: 1n }, output })
+}
