@@ -16,10 +16,12 @@ export function toChannelIntegers(values: Float32Array, channels: number): Chann
   const size = values.length / channels
   for (let channel = 0; channel < channels; channel++) {
     const part = values.subarray(channel * size, (channel + 1) * size)
-    const highest = part.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+    let highest = 0
+    for (let i = 0; i < size; i++) highest = Math.max(highest, Math.abs(part[i]))
     const scale = Math.fround(highest / HIGHEST) || 1
     scales[channel] = scale
-    for (let i = 0; i < size; i++) integers[channel * size + i] = Math.round(part[i] / scale)
+    const start = channel * size
+    for (let i = 0; i < size; i++) integers[start + i] = Math.round(part[i] / scale)
   }
   return { integers, scales }
 }

@@ -1,9 +1,8 @@
-import { add, attention, conv2d, groupNorm, linear, silu } from "../graph/ops/index.ts"
+import { add, attention, conv2d, groupNorm, linear, silu, toPicture, toSequence } from "../graph/ops/index.ts"
 import type { Value } from "../graph/value.ts"
 import type { Weights } from "../graph/weights.ts"
 import type { AutoencoderConfig } from "./config/autoencoder.ts"
 import { type NormOptions, resnetBlock, upsample } from "./layers/residual.ts"
-import { toPicture, toSequence } from "./layers/transformer.ts"
 
 /**
  * Pictures into the distribution of their latents.
@@ -58,7 +57,7 @@ function selfAttention(x: Value, w: Weights, norm: NormOptions): Value {
   const h = toSequence(groupNorm(x, w.at("group_norm"), norm))
   const [q, k, v] = ["to_q", "to_k", "to_v"].map((name) => linear(h, w.at(name)))
   const out = linear(attention(q, k, v, { heads: 1 }), w.at("to_out").at(0))
-  return add(toPicture(out, x), x)
+  return add(toPicture(out, x.shape[2], x.shape[3]), x)
 }
 
 function normOf(config: AutoencoderConfig): NormOptions {

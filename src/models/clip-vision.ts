@@ -1,9 +1,18 @@
-import { add, concat, convolve, expand, layerNorm, linear, reshape, slice } from "../graph/ops/index.ts"
+import {
+  add,
+  concat,
+  convolve,
+  expand,
+  layerNorm,
+  linear,
+  reshape,
+  slice,
+  toSequence,
+} from "../graph/ops/index.ts"
 import type { Value } from "../graph/value.ts"
 import type { Weights } from "../graph/weights.ts"
 import type { ClipVisionConfig } from "./config/clip-vision.ts"
 import { clipLayers } from "./layers/clip-layers.ts"
-import { toSequence } from "./layers/transformer.ts"
 
 /** What CLIP makes of a picture. */
 export interface ClipVision {

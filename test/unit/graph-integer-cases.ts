@@ -76,29 +76,22 @@ export function integerProduct({
 /** A convolution over integers. */
 export function integerConvolution({
   picture,
+  out,
   kernel,
   stride,
   padding,
 }: {
   picture: Shape
-  kernel: Shape
+  out: number
+  kernel: readonly [number, number]
   stride: number
   padding: number | Attributes["conv2d"]["padding"]
 }): Case {
-  const [out] = kernel
-  const bias = tensor(
-    "int32",
-    [out],
-    Int32Array.from({ length: out }, (_, i) => 1000 * i - 2000),
-  )
   const around = typeof padding === "number" ? ([padding, padding, padding, padding] as const) : padding
-  return one(`[${picture}] * [${kernel}], stride ${stride}, padding ${padding}`, picture, (x) =>
-    node("int8Conv2d", [x, ...integers(kernel, out), constant(bias)], {
-      stride,
-      padding: around,
-      // Narrower than some of the numbers, which then stand as the last integer.
-      input: { scale: 0.01, zero: 120 },
-      output: { scale: 0.07, zero: 101 },
-    }),
-  )
+  const weight = integers([kernel[0] * kernel[1] * picture[1], out], out)
+  return {
+    name: `[${picture}] * ${out} of ${kernel}, stride ${stride}, padding ${padding}`,
+    shapes: [picture, [out]],
+    call: ([x, bias]) => node("int8Conv2d", [x, ...weight, bias], { kernel, stride, padding: around }),
+  }
 }

@@ -1,5 +1,6 @@
 import { order } from "../../src/graph/build.ts"
-import type { Attributes, Op, Rounding, Value } from "../../src/graph/value.ts"
+import { convolvedSize } from "../../src/graph/convolved-size.ts"
+import type { Attributes, Op, Value } from "../../src/graph/value.ts"
 import { isOp } from "../../src/graph/value.ts"
 import type { Shape } from "../../src/ground/shape.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
@@ -70,9 +71,12 @@ function roundedInBlocks(x: Float64Array, blockSize: number): Float64Array {
   return rounded
 }
 
-/** The integer that a number stands as, counted from the one that stands for 0. */
-function roundedTo(value: number, { scale, zero }: Rounding): number {
-  return Math.max(0, Math.min(255, Math.round(value / scale) + zero)) - zero
+/** Numbers as multiples of a 255th of their range, 0 among them. */
+function roundedInRange(x: Float64Array): Float64Array {
+  const low = Math.min(0, ...x)
+  const scale = (Math.max(0, ...x) - low) / 255
+  const zero = Math.round(-low / scale)
+  return x.map((v) => scale * (Math.max(0, Math.min(255, Math.round(v / scale) + zero)) - zero))
 }
 
 function convolved(
@@ -165,9 +169,7 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
   int8Matmul: ([x, w, scales, bias], _, shape) => {
     const [columns] = scales.shape
     const [wide] = w.shape
-    const low = Math.min(0, ...x.data)
-    const scale = (Math.max(0, ...x.data) - low) / 255
-    const rounded = x.data.map((v) => scale * roundedTo(v, { scale, zero: Math.round(-low / scale) }))
+    const rounded = roundedInRange(x.data)
     const out = new Float64Array(sizeOf(shape))
     for (const at of out.keys()) {
       const [row, column] = [Math.floor(at / columns), at % columns]
@@ -177,14 +179,22 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
     }
     return out
   },
-  int8Conv2d: ([x, w, scales, bias], { input, output, ...options }, shape) => {
-    const integers = { ...x, data: x.data.map((v) => roundedTo(v, input)) }
-    const sums = convolved([integers, w, bias], options, shape)
-    const places = shape[2] * shape[3]
-    return sums.map((sum, at) => {
-      const unit = input.scale * scales.data[Math.floor(at / places) % shape[1]]
-      return output.scale * roundedTo(sum * unit, output)
+  int8Conv2d: ([x, w, scales, bias], { kernel, ...options }, [batch, places, out]) => {
+    const [, channels, ...size] = x.shape
+    // The weight as a convolution has it: [Out, In, kh, kw] of [kh kw In, Out].
+    const unscaled = { shape: [out, channels, ...kernel], data: new Float64Array(w.data.length) }
+    forEachIndex(unscaled.shape, ([o, c, i, j], at) => {
+      const row = (i * kernel[1] + j) * channels + c
+      unscaled.data[at] = w.data[row * out + o] * scales.data[o]
     })
+    const picture = [batch, out, ...convolvedSize(size, kernel, options)]
+    const sums = convolved([{ ...x, data: roundedInRange(x.data) }, unscaled, bias], options, picture)
+    const rows = new Float64Array(sums.length)
+    for (const at of sums.keys()) {
+      const [n, o, place] = [Math.floor(at / places / out), Math.floor(at / places) % out, at % places]
+      rows[(n * places + place) * out + o] = sums[at]
+    }
+    return rows
   },
   conv2d: convolved,
   convTranspose2d: ([x, w], { stride, padding }, shape) => {
@@ -250,7 +260,6 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
     const count = axes.reduce((n, axis) => n * x.shape[axis], 1)
     return reduced(x, axes).map((v) => v / count)
   },
-  range: ([x]) => Float64Array.of(Math.min(...x.data), Math.max(...x.data)),
 
   reshape: ([x]) => x.data,
   transpose: ([x], { permutation }, shape) =>

@@ -15,6 +15,18 @@ export function transpose(x: Value, permutation: readonly number[]): Value {
   return permutation.every((axis, i) => axis === i) ? x : node("transpose", [x], { permutation })
 }
 
+/** The places of a picture as rows: [B, C, H, W] -> [B, H W, C] */
+export function toSequence(x: Value): Value {
+  const [b, c, h, w] = x.shape
+  return reshape(transpose(x, [0, 2, 3, 1]), [b, h * w, c])
+}
+
+/** Rows as the places of a picture: [B, H W, C] -> [B, C, H, W] */
+export function toPicture(x: Value, height: number, width: number): Value {
+  const [b, , c] = x.shape
+  return transpose(reshape(x, [b, height, width, c]), [0, 3, 1, 2])
+}
+
 /** Values joined along one axis. */
 export function concat(values: readonly Value[], axis: number): Value {
   return values.length === 1 ? values[0] : node("concat", values, { axis })

@@ -7,8 +7,8 @@ import {
   layerNorm,
   linear,
   mul,
-  reshape,
-  transpose,
+  toPicture,
+  toSequence,
 } from "../../graph/ops/index.ts"
 import type { Value } from "../../graph/value.ts"
 import type { Weights } from "../../graph/weights.ts"
@@ -32,6 +32,7 @@ export interface TransformerOptions {
  */
 export function transformer2d(x: Value, context: Value, w: Weights, options: TransformerOptions): Value {
   const { layers, heads, groups, linearProjection, onlyCrossAttention } = options
+  const [, , height, width] = x.shape
   const normal = groupNorm(x, w.at("norm"), { groups, eps: 1e-6 })
   let h = linearProjection
     ? linear(toSequence(normal), w.at("proj_in"))
@@ -39,8 +40,8 @@ export function transformer2d(x: Value, context: Value, w: Weights, options: Tra
   for (let k = 0; k < layers; k++)
     h = transformerBlock(h, context, w.at("transformer_blocks").at(k), { heads, onlyCrossAttention })
   const out = linearProjection
-    ? toPicture(linear(h, w.at("proj_out")), x)
-    : conv2d(toPicture(h, x), w.at("proj_out"))
+    ? toPicture(linear(h, w.at("proj_out")), height, width)
+    : conv2d(toPicture(h, height, width), w.at("proj_out"))
   return add(out, x)
 }
 
@@ -77,16 +78,4 @@ function feedForward(x: Value, w: Weights): Value {
   const value = linear(x, wide.rows(0, rows / 2)) // [B, N, 4 C]
   const gate = linear(x, wide.rows(rows / 2, rows))
   return linear(mul(value, gelu(gate)), w.at(2))
-}
-
-/** [B, C, H, W] -> [B, H W, C] */
-export function toSequence(x: Value): Value {
-  const [b, c, h, w] = x.shape
-  return reshape(transpose(x, [0, 2, 3, 1]), [b, h * w, c])
-}
-
-/** [B, H W, C] -> [B, C, H, W], H and W those of `like`. */
-export function toPicture(x: Value, like: Value): Value {
-  const [b, , c] = x.shape
-  return transpose(reshape(x, [b, like.shape[2], like.shape[3], c]), [0, 3, 1, 2])
 }
