@@ -179,8 +179,19 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
     }
     return out
   },
-  int8Conv2d: ([x, w, scales, bias], { kernel, ...options }, [batch, places, out]) => {
-    const [, channels, ...size] = x.shape
+  int8Conv2d: ([x, w, scales, bias], { size: read, doubled, kernel, ...options }, [batch, places, out]) => {
+    const channels = x.shape[2]
+    const times = doubled ? 2 : 1
+    const size = read.map((side) => times * side)
+    const rounded = roundedInRange(x.data)
+    const drawn = {
+      shape: [batch, channels, ...size],
+      data: new Float64Array(times * times * rounded.length),
+    }
+    forEachIndex(drawn.shape, ([n, c, i, j], at) => {
+      const place = Math.floor(i / times) * read[1] + Math.floor(j / times)
+      drawn.data[at] = rounded[offset(x.shape, [n, place, c])]
+    })
     // The weight as a convolution has it: [Out, In, kh, kw] of [kh kw In, Out].
     const unscaled = { shape: [out, channels, ...kernel], data: new Float64Array(w.data.length) }
     forEachIndex(unscaled.shape, ([o, c, i, j], at) => {
@@ -188,7 +199,7 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
       unscaled.data[at] = w.data[row * out + o] * scales.data[o]
     })
     const picture = [batch, out, ...convolvedSize(size, kernel, options)]
-    const sums = convolved([{ ...x, data: roundedInRange(x.data) }, unscaled, bias], options, picture)
+    const sums = convolved([drawn, unscaled, bias], options, picture)
     const rows = new Float64Array(sums.length)
     for (const at of sums.keys()) {
       const [n, o, place] = [Math.floor(at / places / out), Math.floor(at / places) % out, at % places]
@@ -242,6 +253,21 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
         return v * scale.data[channel] + bias.data[channel]
       }),
     )
+  },
+  groupNormRows: ([x, scale, bias], { groups, eps }) => {
+    const [b, places, channels] = x.shape
+    const each = channels / groups
+    const out = new Float64Array(x.data.length)
+    for (let n = 0; n < b; n++)
+      for (let g = 0; g < groups; g++) {
+        const at = (i: number) => (n * places + Math.floor(i / each)) * channels + g * each + (i % each)
+        const group = Float64Array.from({ length: places * each }, (_, i) => x.data[at(i)])
+        for (const [i, v] of normalised(group, eps).entries()) {
+          const channel = at(i) % channels
+          out[at(i)] = v * scale.data[channel] + bias.data[channel]
+        }
+      }
+    return out
   },
   layerNorm: ([x, scale, bias], { eps }) =>
     rows(x.data, x.shape.at(-1)!, (row) =>

@@ -3,14 +3,25 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { build, order, toOnnx } from "../../src/graph/build.ts"
-import { input } from "../../src/graph/node.ts"
-import { add, conv2d, groupNorm, silu } from "../../src/graph/ops/index.ts"
+import { constant, input, node } from "../../src/graph/node.ts"
+import {
+  add,
+  conv2d,
+  convolve,
+  groupNorm,
+  silu,
+  sub,
+  toPicture,
+  toSequence,
+  upsampleNearest,
+} from "../../src/graph/ops/index.ts"
 import { overIntegers, roundableWeights } from "../../src/graph/passes/integers.ts"
 import type { Op, Value } from "../../src/graph/value.ts"
 import type { StoredWeight, Weights } from "../../src/graph/weights.ts"
 import { storedWeights } from "../../src/graph/weights.ts"
 import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import type { Shape } from "../../src/ground/shape.ts"
+import { float32, tensor } from "../../src/ground/tensor.ts"
 import { resnetBlock } from "../../src/models/layers/residual.ts"
 import { transformer2d } from "../../src/models/layers/transformer.ts"
 import type { Component } from "../../src/pipelines/component.ts"
@@ -133,8 +144,8 @@ describe("a network over integers", () => {
     const rounded = await int8Weights(place, component, roundableWeights(exact))
     const outputs = overIntegers(exact, rounded())
     expect([count(outputs, "int8Matmul"), count(outputs, "int8Conv2d"), count(outputs, "conv2d")]).toEqual([
-      8 + 3 + 1, // one of the projections: the other reads a picture
-      3,
+      8 + 3 + 2,
+      2,
       3,
     ])
     expect(cosineOf(await run(outputs), await run(exact))).toBeGreaterThan(0.9995)
@@ -144,6 +155,49 @@ describe("a network over integers", () => {
     const rounded = await int8Weights(place, component, roundableWeights(exact))
     // One after each convolution of the residual block, and one after the transformer.
     expect(count(overIntegers(exact, rounded()), "transpose")).toBe(3)
+  })
+
+  test.each([
+    { stride: 1, doubled: false },
+    { stride: 2, doubled: false },
+    { stride: 1, doubled: true },
+  ])("convolves in bands what is too much at once, stride $stride, doubled $doubled", async (how) => {
+    const [out, channels, height, width] = [3, 640, 67, 93]
+    const whole = (count: number, below: number) =>
+      Float32Array.from({ length: count }, (_, i) => ((i * 2654435761) >>> 8) % below)
+    // Whole numbers from 0 to 255 are rounded to themselves, so that the sums are exact either way.
+    const numbers = float32([1, channels, height, width], whole(channels * height * width, 256))
+    const kernel = whole(out * channels * 9, 7).map((value) => value - 3)
+    const columns = new Int8Array(kernel.length)
+    for (const [at, value] of kernel.entries()) {
+      const [o, c, place] = [Math.floor(at / channels / 9), Math.floor(at / 9) % channels, at % 9]
+      columns[(place * channels + c) * out + o] = value
+    }
+    const x = input("x", "float32", numbers.shape)
+    const { stride, doubled } = how
+    const read = doubled ? upsampleNearest(x, 2 * height, 2 * width) : x
+    const exact = convolve(read, constant(float32([out, channels, 3, 3], kernel)), undefined, {
+      stride,
+      padding: 1,
+    })
+    const weight = [
+      constant(tensor("int8", [9 * channels, out], columns)),
+      constant(float32([out], [1, 1, 1])),
+    ]
+    const rows = node("int8Conv2d", [toSequence(x), ...weight], {
+      size: [height, width],
+      doubled,
+      kernel: [3, 3],
+      stride,
+      padding: [1, 1, 1, 1],
+    })
+    const y = sub(toPicture(rows, exact.shape[2], exact.shape[3]), exact)
+    const model = toOnnx(build({ y }))
+    expect(model.nodes.filter(({ op }) => op === "MatMulIntegerToFloat").length).toBeGreaterThan(1)
+    const session = await openSession(model, { device: "cpu", threads: 1 })
+    const results = await session.run({ x: numbers })
+    await session.close()
+    expect(Math.max(...(results.y.data as Float32Array).map(Math.abs))).toBe(0)
   })
 
   test("leaves a layer as it is whose weight is not rounded", async () => {
