@@ -7,6 +7,7 @@ import { sizeOf } from "../../src/ground/shape.ts"
 import { tensor, toFloat32 } from "../../src/ground/tensor.ts"
 import type { Numbers } from "./graph-indices.ts"
 import { broadcastOffset, forEachIndex, offset } from "./graph-indices.ts"
+import { roundedInBlocks, roundedInRange } from "./graph-rounding.ts"
 
 type Meaning<P extends Op> = (
   inputs: readonly Numbers[],
@@ -59,25 +60,6 @@ const pairs =
     })
     return out
   }
-
-/** Each block as multiples of a 127th of its largest number. */
-function roundedInBlocks(x: Float64Array, blockSize: number): Float64Array {
-  const rounded = x.slice()
-  for (let start = 0; start < x.length; start += blockSize) {
-    const block = rounded.subarray(start, start + blockSize)
-    const step = block.reduce((most, v) => Math.max(most, Math.abs(v)), 0) / 127
-    if (step > 0) block.set(block.map((v) => Math.round(v / step) * step))
-  }
-  return rounded
-}
-
-/** Numbers as multiples of a 255th of their range, 0 among them. */
-function roundedInRange(x: Float64Array): Float64Array {
-  const low = Math.min(0, ...x)
-  const scale = (Math.max(0, ...x) - low) / 255
-  const zero = Math.round(-low / scale)
-  return x.map((v) => scale * (Math.max(0, Math.min(255, Math.round(v / scale) + zero)) - zero))
-}
 
 function convolved(
   [x, w, bias]: readonly Numbers[],

@@ -137,7 +137,10 @@ const refused: { readonly [P in Op]: Refused } = {
       () => integerConvolution(f(1, 63, 3), of("int8", 27, 4)),
       "float32[1, 63, 3] is not the rows of a picture of 8x8",
     ],
-    [() => integerConvolution(f(1, 64, 3), of("int8", 27, 4), -3), "padding [-3, -3, -3, -3] must be non-negative integers"],
+    [
+      () => integerConvolution(f(1, 64, 3), of("int8", 27, 4), -3),
+      "padding [-3, -3, -3, -3] must be non-negative integers",
+    ],
   ],
   conv2d: [
     [() => ops.convolve(f(3, 8, 8), f(4, 3, 3, 3), undefined), "float32[3, 8, 8] is not [B, C, H, W]"],
