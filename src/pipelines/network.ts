@@ -8,7 +8,7 @@ import { formatType } from "../graph/value.ts"
 import { LimnError } from "../ground/errors.ts"
 import { sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import type { Session, SessionOptions } from "../runtime/session.ts"
+import type { Device, Session, SessionOptions } from "../runtime/session.ts"
 import { openSession } from "../runtime/session.ts"
 
 /** What a graph is fed, or the types of it. */
@@ -49,6 +49,8 @@ export interface OpenNetwork {
 
 /** How a network's graphs are described and loaded. */
 export interface NetworkOptions extends SessionOptions {
+  /** Where it runs; graphs are written for it. */
+  readonly device: Device
   readonly precision: "fp32" | "fp16"
   /** Whether graphs out of use may stay loaded (default: yes, but in low memory). */
   readonly keepLoaded?: boolean
@@ -161,7 +163,8 @@ function graphs(
     const inputs = Object.fromEntries(values)
     const updated = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
     const outputs = passes.reduce((described, pass) => pass(described), updated)
-    const model = toOnnx(build(precision === "fp16" ? toHalfPrecision(outputs) : outputs))
+    const graph = build(precision === "fp16" ? toHalfPrecision(outputs) : outputs)
+    const model = toOnnx(graph, options)
     const widest = precision === "fp16" ? 2 : 4
     const bytes = model.initializers.reduce(
       (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" || dtype === "uint8" ? 1 : widest),

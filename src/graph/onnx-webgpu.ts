@@ -1,0 +1,89 @@
+import type { DeviceRules, Emitter } from "./emitter.ts"
+import { ints } from "./emitter.ts"
+import { groupedNorm, numbers } from "./onnx-rules.ts"
+import type { Value } from "./value.ts"
+import { isOp } from "./value.ts"
+
+/**
+ * What ONNX Runtime's WebGPU provider is told otherwise. It has no kernel for FusedMatMul and LogSoftmax, so that such nodes
+ * would run on the CPU, and what they read and give would be carried there and back; and it computes slices that run backwards
+ * wrongly. docs/decisions/0017 says how that was found, and what other kernels there are.
+ */
+export const webgpu: DeviceRules = {
+  rules: {
+    matmul: (emit, [a, b], output, value) => {
+      if (isGemm(value)) return writeGemm(emit, [a, b], output, value)
+      const { inputs, attributes, dtype } = value
+      const { transA, transB, scale } = attributes
+      const product = [transA ? turned(emit, a, inputs[0]) : a, transB ? turned(emit, b, inputs[1]) : b]
+      if (scale === 1) emit.add("MatMul", product, { output })
+      else emit.add("Mul", [emit.add("MatMul", product), emit.constant(numbers(dtype, [scale]))], { output })
+    },
+    groupNorm: (emit, [x, scale, bias], output, value) => {
+      const { dtype, shape } = value
+      // One kernel scales and shifts all channels: normalisation with a mean of 0 and a variance of 1 that are given to it.
+      const zeros = emit.constant(numbers(dtype, new Float32Array(shape[1])))
+      const ones = emit.constant(numbers(dtype, new Float32Array(shape[1]).fill(1)))
+      emit.add("BatchNormalization", [groupedNorm(emit, x, value), scale, bias, zeros, ones], {
+        attributes: { epsilon: 0 },
+        output,
+      })
+    },
+    logSoftmax: (emit, [x], output) => {
+      const last = ints(emit, [-1])
+      const below = emit.add("Sub", [x, emit.add("ReduceMax", [x, last])])
+      const sum = emit.add("ReduceSum", [emit.add("Exp", [below]), last])
+      emit.add("Sub", [below, emit.add("Log", [sum])], { output })
+    },
+    slice: (emit, [x], output, { inputs: [{ shape }], attributes: { axis, start, end, step } }) => {
+      if (step > 0) {
+        const bounds = [[start], [end], [axis], [step]].map((bound) => ints(emit, bound))
+        emit.add("Slice", [x, ...bounds], { output })
+        return
+      }
+      const places = [...Array(shape[axis]).keys()].filter((i) => i <= start && i > end && (start - i) % step === 0)
+      const taken = ints(emit, places.reverse())
+      emit.add("Gather", [x, taken], { attributes: { axis: BigInt(axis) }, output })
+    },
+  },
+  fusions: {
+    add: {
+      reads: ({ inputs: [x, bias] }, inner) =>
+        isOp(x, "matmul") && inner(x) && isGemm(x) && bias.shape.length === 1 && bias.shape[0] > 1
+          ? [...x.inputs, bias]
+          : undefined,
+      write: (emit, inputs, output, { inputs: [product] }) => {
+        if (isOp(product, "matmul")) writeGemm(emit, inputs, output, product)
+      },
+    },
+  },
+}
+
+/** Whether a product is one of two matrices, once all axes of its left side but the last are one. */
+function isGemm({ inputs: [a, b], attributes: { transA } }: Value<"matmul">): boolean {
+  return b.shape.length === 2 && (a.shape.length === 2 || !transA)
+}
+
+/** Gemm reads a transposed weight as it lies, and adds a bias; in half precision it sums more exactly than MatMul. */
+function writeGemm(
+  emit: Emitter,
+  [a, ...others]: readonly string[],
+  output: string,
+  { inputs: [left], attributes, shape }: Value<"matmul">,
+): void {
+  const { transA, transB, scale } = attributes
+  const flat = left.shape.length === 2
+  const rows = flat ? a : emit.add("Reshape", [a, ints(emit, [-1, left.shape[left.shape.length - 1]])])
+  const product = emit.add("Gemm", [rows, ...others], {
+    attributes: { transA: transA ? 1n : 0n, transB: transB ? 1n : 0n, alpha: scale },
+    ...(flat && { output }),
+  })
+  if (!flat) emit.add("Reshape", [product, ints(emit, shape)], { output })
+}
+
+/** With its last two axes exchanged. */
+function turned(emit: Emitter, name: string, { shape }: Value): string {
+  const last = shape.length - 1
+  const perm = shape.map((_, i) => BigInt(i < last - 1 ? i : 2 * last - 1 - i))
+  return emit.add("Transpose", [name], { attributes: { perm } })
+}
