@@ -16,6 +16,7 @@ import { checkAllRead, componentWeights, openComponent } from "../pipelines/comp
 import { network } from "../pipelines/network.ts"
 import { joinRows } from "../pipelines/rows.ts"
 import { openTokenizer } from "../pipelines/tokenizer.ts"
+import { fusesAttention } from "../runtime/attention-check.ts"
 import { chooseDevice } from "../runtime/device.ts"
 import type { SessionOptions } from "../runtime/session.ts"
 
@@ -66,7 +67,8 @@ export async function openScorer(
     logitScale,
   ])
   const device = await chooseDevice(options.device ?? "auto")
-  const running = { ...options, device, precision: "fp32" } as const
+  const fusedAttention = await fusesAttention(device)
+  const running = { ...options, device, fusedAttention, precision: "fp32" } as const
 
   const imageTower = network(({ pixels }) => {
     const weights = weightsOf()

@@ -4,7 +4,7 @@ import type { Tensor } from "../ground/tensor.ts"
 import { rawBytes } from "../ground/tensor.ts"
 import type { Device, DeviceRules, Emitter } from "./emitter.ts"
 import { fuse } from "./fusions.ts"
-import { webgpu } from "./onnx-webgpu.ts"
+import { composedAttention, webgpu } from "./onnx-webgpu.ts"
 import { isOp, type Value } from "./value.ts"
 
 /** A described computation with its order and its names fixed. */
@@ -51,10 +51,16 @@ const deviceRules: { readonly [D in Device]: DeviceRules } = { cpu: common, webg
 export interface OnnxOptions {
   /** Where it is to run (default: the CPU): providers have different operators. */
   readonly device?: Device
+  /**
+   * Whether attention is one operator (default), or written out where it would be wrong as one: in two products and a
+   * softmax, with the memory that all scores take.
+   */
+  readonly fusedAttention?: boolean
 }
 
 /** The graph as an ONNX model. Weights stay where they are: byte ranges of their files. */
-export function toOnnx(graph: Graph, { device = "cpu" }: OnnxOptions = {}): OnnxModel {
+export function toOnnx(graph: Graph, { device = "cpu", fusedAttention = true }: OnnxOptions = {}): OnnxModel {
+  const differing = deviceRules[device]
   const nodes: OnnxNode[] = []
   // Listed first, casts of weights are run last, each right before its use: ONNX Runtime walks from the outputs, and takes
   // of a node's inputs the ones listed later first. So not all weights are in memory at once where none is folded.
@@ -78,7 +84,10 @@ export function toOnnx(graph: Graph, { device = "cpu" }: OnnxOptions = {}): Onnx
     return name
   }
 
-  const written = fuse(graph.values, Object.values(graph.outputs), deviceRules[device])
+  const written = fuse(graph.values, Object.values(graph.outputs), {
+    ...differing,
+    rules: fusedAttention ? differing.rules : { ...differing.rules, attention: composedAttention },
+  })
   for (const value of graph.values) {
     const name = graph.names.get(value)!
     const how = written.get(value)

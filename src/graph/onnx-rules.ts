@@ -192,7 +192,11 @@ export function numbers(dtype: Value["dtype"], values: ArrayLike<number>): Tenso
 }
 
 /** The groups of channels to mean 0 and variance 1, in the shape of x, and not yet scaled. */
-export function groupedNorm(emit: Emitter, x: string, { dtype, shape, attributes }: Value<"groupNorm">): string {
+export function groupedNorm(
+  emit: Emitter,
+  x: string,
+  { dtype, shape, attributes }: Value<"groupNorm">,
+): string {
   // InstanceNormalization over [B, groups, rest] runs on every provider, and faster on the CPU than GroupNormalization.
   const { groups, eps } = attributes
   const grouped = emit.add("Reshape", [x, ints(emit, [shape[0], groups, sizeOf(shape) / shape[0] / groups])])

@@ -1,4 +1,4 @@
-import type { DeviceRules, Emitter } from "./emitter.ts"
+import type { DeviceRules, Emitter, OnnxRule } from "./emitter.ts"
 import { ints } from "./emitter.ts"
 import { groupedNorm, numbers } from "./onnx-rules.ts"
 import type { Value } from "./value.ts"
@@ -41,7 +41,9 @@ export const webgpu: DeviceRules = {
         emit.add("Slice", [x, ...bounds], { output })
         return
       }
-      const places = [...Array(shape[axis]).keys()].filter((i) => i <= start && i > end && (start - i) % step === 0)
+      const places = [...Array(shape[axis]).keys()].filter(
+        (i) => i <= start && i > end && (start - i) % step === 0,
+      )
       const taken = ints(emit, places.reverse())
       emit.add("Gather", [x, taken], { attributes: { axis: BigInt(axis) }, output })
     },
@@ -57,6 +59,28 @@ export const webgpu: DeviceRules = {
       },
     },
   },
+}
+
+/** Attention as two products with a softmax between them. */
+export const composedAttention: OnnxRule<"attention"> = (emit, [q, k, v, mask], output, value) => {
+  const { inputs, attributes, dtype, shape } = value
+  const { heads, scale } = attributes
+  const inHeads = (name: string, { shape: [batch, length, width] }: Value, perm: readonly bigint[]) => {
+    const split = emit.add("Reshape", [name, ints(emit, [batch, length, heads, width / heads])])
+    return emit.add("Transpose", [split], { attributes: { perm } })
+  }
+  // Scaled before the product, so that in half precision it does not overflow.
+  const scaled = emit.add("Mul", [q, emit.constant(numbers(dtype, [scale]))])
+  const [queries, values] = [
+    inHeads(scaled, inputs[0], [0n, 2n, 1n, 3n]),
+    inHeads(v, inputs[2], [0n, 2n, 1n, 3n]),
+  ]
+  const product = emit.add("MatMul", [queries, inHeads(k, inputs[1], [0n, 2n, 3n, 1n])])
+  const scores = mask ? emit.add("Add", [product, mask]) : product
+  const weights = emit.add("Softmax", [scores], { attributes: { axis: -1n } })
+  const mixed = emit.add("MatMul", [weights, values])
+  const together = emit.add("Transpose", [mixed], { attributes: { perm: [0n, 2n, 1n, 3n] } })
+  emit.add("Reshape", [together, ints(emit, shape)], { output })
 }
 
 /** Whether a product is one of two matrices, once all axes of its left side but the last are one. */

@@ -1,5 +1,6 @@
 import { build, toOnnx } from "../graph/build.ts"
 import { input } from "../graph/node.ts"
+import { cutInTwo } from "../graph/passes/cut.ts"
 import type { WeightUpdates } from "../graph/passes/low-rank.ts"
 import { joinUpdates, updateWeights } from "../graph/passes/low-rank.ts"
 import { toHalfPrecision } from "../graph/passes/precision.ts"
@@ -10,6 +11,7 @@ import { sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { Device, Session, SessionOptions } from "../runtime/session.ts"
 import { openSession } from "../runtime/session.ts"
+import { openHalves } from "./halves.ts"
 
 /** What a graph is fed, or the types of it. */
 type Inputs<T> = Readonly<Record<string, T>>
@@ -51,6 +53,8 @@ export interface OpenNetwork {
 export interface NetworkOptions extends SessionOptions {
   /** Where it runs; graphs are written for it. */
   readonly device: Device
+  /** Whether that device's own kernel for attention is right, as `fusesAttention` finds (default: yes). */
+  readonly fusedAttention?: boolean
   readonly precision: "fp32" | "fp16"
   /** Whether graphs out of use may stay loaded (default: yes, but in low memory). */
   readonly keepLoaded?: boolean
@@ -58,6 +62,9 @@ export interface NetworkOptions extends SessionOptions {
 
 /** Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this. */
 const KEPT_BYTES = 2 ** 30
+
+/** Graphs with more weights than this are loaded as two, where a CPU rearranges them: below, it takes no time to speak of. */
+const CUT_BYTES = 2 ** 30
 
 interface Entry {
   readonly session: Promise<Session>
@@ -148,7 +155,7 @@ interface Changes {
 
 function graphs(
   { describe, updates, passes }: Changes & { readonly describe: Describe },
-  { precision, keepLoaded, ...options }: NetworkOptions,
+  { precision, keepLoaded, fusedAttention, ...options }: NetworkOptions,
 ): Graphs {
   const keeps = keepLoaded ?? !options.lowMemory
   /** The least recently used first. */
@@ -164,15 +171,20 @@ function graphs(
     const updated = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
     const outputs = passes.reduce((described, pass) => pass(described), updated)
     const graph = build(precision === "fp16" ? toHalfPrecision(outputs) : outputs)
-    const model = toOnnx(graph, options)
+    const whole = toOnnx(graph, { device: options.device, fusedAttention })
     const widest = precision === "fp16" ? 2 : 4
-    const bytes = model.initializers.reduce(
+    const bytes = whole.initializers.reduce(
       (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" || dtype === "uint8" ? 1 : widest),
       0,
     )
     makeRoom(bytes)
-    const reads = new Set(model.inputs.map(({ name }) => name))
-    return { session: openSession(model, options), reads, bytes, users: 0 }
+    const reads = new Set(whole.inputs.map(({ name }) => name))
+    const rearranged = options.device === "cpu" && !options.lowMemory && options.lane === undefined
+    const cut = rearranged && bytes > CUT_BYTES ? cutInTwo(outputs) : undefined
+    const session = cut
+      ? openHalves([toOnnx(build(cut.first)), toOnnx(build(cut.second))], options)
+      : openSession(whole, options)
+    return { session, reads, bytes, users: 0 }
   }
 
   const makeRoom = (wanted: number) => {
@@ -230,7 +242,7 @@ function graphs(
     with: ({ updates: more = [], passes: further = [] }) =>
       graphs(
         { describe, updates: [...updates, ...more], passes: [...passes, ...further] },
-        { precision, keepLoaded, ...options },
+        { precision, keepLoaded, fusedAttention, ...options },
       ),
   }
 }
