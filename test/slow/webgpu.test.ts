@@ -181,13 +181,6 @@ function difference(actual: Tensor, expected: ArrayLike<number>): number {
 /** A sum of two numbers of a type. */
 async function runTiny(dtype: "float32" | "float16"): Promise<void> {
   const x = input("x", "float32", [4])
-  const half = {
-    op: "cast",
-    inputs: [x],
-    attributes: { to: "float16" },
-    dtype: "float16",
-    shape: [4],
-  } as const
   const session = await openSession(toOnnx(build({ y: add(cast(x, dtype), cast(x, dtype)) })), { device })
   await session.run({ x: float32([4], [1, 2, 3, 4]) })
   await session.close()
