@@ -1,13 +1,13 @@
 import type { DeviceRules, Emitter, OnnxRule } from "./emitter.ts"
 import { ints } from "./emitter.ts"
-import { groupedNorm, numbers } from "./onnx-rules.ts"
+import { groupedNorm, numbers, onnxRules } from "./onnx-rules.ts"
 import type { Value } from "./value.ts"
 import { isOp } from "./value.ts"
 
 /**
  * What ONNX Runtime's WebGPU provider is told otherwise. It has no kernel for FusedMatMul and LogSoftmax, so that such nodes
- * would run on the CPU, and what they read and give would be carried there and back; and it computes slices that run backwards
- * wrongly. docs/decisions/0017 says how that was found, and what other kernels there are.
+ * would run on the CPU, and what they read and give would be carried there and back; and it computes slices that run backwards,
+ * and some convolutions, wrongly. docs/decisions/0017 says how that was found, and what other kernels there are.
  */
 export const webgpu: DeviceRules = {
   rules: {
@@ -18,6 +18,14 @@ export const webgpu: DeviceRules = {
       const product = [transA ? turned(emit, a, inputs[0]) : a, transB ? turned(emit, b, inputs[1]) : b]
       if (scale === 1) emit.add("MatMul", product, { output })
       else emit.add("Mul", [emit.add("MatMul", product), emit.constant(numbers(dtype, [scale]))], { output })
+    },
+    conv2d: (emit, [x, weight, ...bias], output, value) => {
+      const channels = value.inputs[0].shape[1]
+      // Read by threes, which goes wrong where there are more than three: so are the nine channels of a U-Net for masks.
+      const missing = channels > 3 && channels % 3 === 0 ? (4 - (channels % 4)) % 4 : 0
+      const widened = (name: string) =>
+        missing === 0 ? name : emit.add("Pad", [name, ints(emit, [0, 0, 0, 0, 0, missing, 0, 0])])
+      onnxRules.conv2d(emit, [widened(x), widened(weight), ...bias], output, value)
     },
     groupNorm: (emit, [x, scale, bias], output, value) => {
       const { dtype, shape } = value
