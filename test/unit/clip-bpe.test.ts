@@ -4,7 +4,7 @@ import { FormatError, UsageError } from "../../src/ground/errors.ts"
 import { clipTokenizer } from "../../src/tokenizers/clip-bpe.ts"
 import { vocabFromMerges } from "../../src/tokenizers/clip-files.ts"
 import { normaliseText, splitWords } from "../../src/tokenizers/clip-words.ts"
-import { dice, fuzzRounds } from "./dice.ts"
+import { dice } from "./dice.ts"
 
 function textFile(url: URL): string {
   return readFileSync(url, "utf8")
