@@ -11,10 +11,10 @@ import type { Conditioning } from "../../src/pipelines/model.ts"
 import { readPictureSettings } from "../../src/pipelines/picture-settings.ts"
 import { encodePrompt } from "../../src/pipelines/prompts.ts"
 import { pictureText, resolveSettings } from "../../src/pipelines/settings.ts"
-import { cosineOf } from "./golden.ts"
-import { tinyKolors, writeKolors } from "./tiny-kolors.ts"
-import type { WholeModel } from "./tiny-stable-diffusion.ts"
-import { rounded, tinyModel } from "./tiny-stable-diffusion.ts"
+import { cosineOf } from "../unit/golden.ts"
+import { tinyKolors, writeKolors } from "../unit/tiny-kolors.ts"
+import type { WholeModel } from "../unit/tiny-stable-diffusion.ts"
+import { rounded, tinyModel } from "../unit/tiny-stable-diffusion.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "limn-text-precision-"))
 beforeAll(() => writeKolors(folder, rounded(calm(tinyModel(5, tinyKolors)), "float16")))
