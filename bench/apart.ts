@@ -29,14 +29,24 @@ export function itself(
   return [process.execPath, [...process.execArgv, file, ...args]]
 }
 
-/** Runs each of some contenders in turn, so many times, so that what else the machine does meets them alike. */
+/**
+ * Runs each of some contenders in turn, so many times, so that what else the machine does meets them alike. Says on stderr
+ * what runs and how long is left.
+ */
 export async function inTurn<T>(
   contenders: readonly string[],
   rounds: number,
   run: (contender: string) => Promise<T>,
 ): Promise<ReadonlyMap<string, readonly T[]>> {
   const runs = new Map<string, T[]>(contenders.map((contender) => [contender, []]))
-  for (let round = 0; round < rounds; round++)
-    for (const contender of contenders) runs.get(contender)!.push(await run(contender))
+  const all = rounds * contenders.length
+  const started = performance.now()
+  for (let done = 0; done < all; done++) {
+    const contender = contenders[done % contenders.length]
+    const left = ((performance.now() - started) / 1000 / done) * (all - done)
+    const eta = done < contenders.length ? "" : `, about ${Math.ceil(left)} s left`
+    process.stderr.write(`${done + 1} of ${all}: ${contender}${eta}\n`)
+    runs.get(contender)!.push(await run(contender))
+  }
   return runs
 }

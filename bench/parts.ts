@@ -2,6 +2,7 @@ import { resolve } from "node:path"
 import { cpuGenerator } from "../src/ground/random/cpu-generator.ts"
 import type { Tensor } from "../src/ground/tensor.ts"
 import { float32, int64 } from "../src/ground/tensor.ts"
+import { load } from "../src/pipelines/load.ts"
 import type { Model } from "../src/pipelines/model.ts"
 import type { Network } from "../src/pipelines/network.ts"
 import { fullStableDiffusion1, fullTurbo, writeFullModel } from "../test/full/full-models.ts"
@@ -19,6 +20,12 @@ export function modelFolder(root: string, name: ModelName): string {
   const folder = resolve(root, name)
   writeFullModel(folder, families[name])
   return folder
+}
+
+/** Rounds a model's weights to integers, unless they are, so that no run that is measured does. */
+export async function roundOnce(folder: string): Promise<void> {
+  const model = await load(folder, { device: "cpu", precision: "int8" })
+  await model.close()
 }
 
 /** The networks of a model that are measured. */

@@ -6,7 +6,7 @@ import type { Memory } from "../test/full/memory.ts"
 import { inTurn, itself, runApart } from "./apart.ts"
 import { commonOptions, measured, median, peerOptions, report, rounded } from "./machine.ts"
 import type { ModelName } from "./parts.ts"
-import { modelFolder } from "./parts.ts"
+import { modelFolder, roundOnce } from "./parts.ts"
 
 /**
  * How long a whole 512 x 512 picture takes from a checkpoint at full size, stage by stage, and the most memory it takes,
@@ -19,7 +19,7 @@ const { values: options } = parseArgs({
     ...commonOptions,
     repeats: { type: "string", default: "2" },
     ...peerOptions,
-    contenders: { type: "string", default: "limn fp32,limn fp32 low memory,diffusers fp32,diffusers bf16" },
+    contenders: { type: "string", default: "limn fp32,limn fp32 low memory,limn int8,diffusers fp32,diffusers bf16" },
     // How this program runs itself.
     run: { type: "string" },
   },
@@ -65,7 +65,8 @@ async function compare(): Promise<void> {
   const contenders = wanted.filter((each) => each.startsWith("limn") || options.python !== undefined)
   if (contenders.length < wanted.length) console.log("diffusers is left out: --python names none.")
   for (const name of options.models.split(",") as ModelName[]) {
-    modelFolder(options.folder, name)
+    const folder = modelFolder(options.folder, name)
+    if (contenders.includes("limn int8")) await roundOnce(folder)
     const runs = await inTurn(contenders, Number(options.repeats), (contender) =>
       runContender(name, contender),
     )

@@ -6,7 +6,7 @@ import { inTurn, itself, runApart } from "./apart.ts"
 import { barChart } from "./chart.ts"
 import { commonOptions, measured, median, peerOptions, report, rounded, secondsOf } from "./machine.ts"
 import type { ModelName, Part } from "./parts.ts"
-import { feedsOf, isRounded, modelFolder, networkOf, partNames } from "./parts.ts"
+import { feedsOf, isRounded, modelFolder, networkOf, partNames, roundOnce } from "./parts.ts"
 
 /**
  * How long one run of each part of a model takes at 512 x 512, batch 1, at full size and of random float16 weights: limn
@@ -66,8 +66,7 @@ function cosineOf(a: readonly number[], b: readonly number[]): number {
 
 async function comparePart(name: ModelName, folder: string, part: Part) {
   const own = isRounded(part) ? ["fp32", "int8"] : ["fp32"]
-  // Rounds the weights, where they are not rounded yet, so that no run does.
-  if (isRounded(part)) await load(folder, { device: "cpu", precision: "int8" }).then((model) => model.close())
+  if (isRounded(part)) await roundOnce(folder)
   const contenders = [...own, ...(options.python ? ["diffusers fp32", "diffusers bf16"] : [])]
   const runs = await inTurn(contenders, Number(options.rounds), (contender) =>
     (contender.startsWith("diffusers") ? diffusers : alone<Run>)(contender, folder, part),

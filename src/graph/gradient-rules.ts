@@ -84,6 +84,7 @@ export const gradientRules: { readonly [P in Op]: GradientRule<P> | null } = {
   attention: attentionGradient,
 
   groupNorm: groupNormGradient,
+  groupNormRows: null, // only ever made by a pass
   layerNorm: layerNormGradient,
   rmsNorm: rmsNormGradient,
   softmax: (g, value) => {

@@ -100,6 +100,28 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
     const scaled = emit.add("Mul", [back, emit.add("Reshape", [scale, perChannel])])
     emit.add("Add", [scaled, emit.add("Reshape", [bias, perChannel])], { output })
   },
+  groupNormRows: (emit, [x, scale, bias], output, { shape: [batch, rows, channels], attributes }) => {
+    // Sums over rows are products with ones, five times as fast on the CPU as reductions along that axis.
+    const { groups, eps } = attributes
+    const number = (value: number) => emit.constant(float32([], [value]))
+    const each = ints(emit, [1, groups, channels / groups])
+    const ones = emit.add("Expand", [number(1), ints(emit, [1, rows])])
+    const count = number(1 / ((rows * channels) / groups))
+    const meanOf = (of: string) => {
+      const grouped = ints(emit, [batch, groups, channels / groups])
+      const sums = emit.add("Reshape", [emit.add("MatMul", [ones, of]), grouped])
+      return emit.add("Mul", [emit.add("ReduceSum", [sums, ints(emit, [2])]), count])
+    }
+    const mean = meanOf(x)
+    const variance = emit.add("Sub", [meanOf(emit.add("Mul", [x, x])), emit.add("Mul", [mean, mean])])
+    // What is all but constant may come out below 0.
+    const raised = emit.add("Add", [emit.add("Max", [variance, number(0)]), number(eps)])
+    const factor = emit.add("Div", [emit.add("Reshape", [scale, each]), emit.add("Sqrt", [raised])])
+    const offset = emit.add("Sub", [emit.add("Reshape", [bias, each]), emit.add("Mul", [mean, factor])])
+    const perChannel = ints(emit, [batch, 1, channels])
+    const scaled = emit.add("Mul", [x, emit.add("Reshape", [factor, perChannel])])
+    emit.add("Add", [scaled, emit.add("Reshape", [offset, perChannel])], { output })
+  },
   layerNorm: (emit, inputs, output, { attributes: { eps } }) => {
     emit.add("LayerNormalization", inputs, { attributes: { axis: -1n, epsilon: eps }, output })
   },

@@ -105,12 +105,15 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
     const columns = integerColumns(op, inputs, x.shape[x.shape.length - 1])
     return { dtype: x.dtype, shape: [...x.shape.slice(0, -1), columns] }
   },
-  int8Conv2d: (inputs, { kernel, ...options }, op) => {
+  int8Conv2d: (inputs, { size, doubled, kernel, ...options }, op) => {
     const [x] = inputs
-    checkPicture(op, x)
+    checkSizes(op, "size", size, 1)
     checkSizes(op, "kernel", kernel, 1)
-    const places = sizeOf(convolvedPlaces(op, x, kernel, options))
-    const columns = integerColumns(op, inputs, kernel[0] * kernel[1] * x.shape[1])
+    if (x.shape.length !== 3 || x.shape[1] !== sizeOf(size))
+      refuse(op, `${formatType(x)} is not the rows of a picture of ${size.join("x")}`)
+    const read = doubled ? size.map((side) => 2 * side) : size
+    const places = sizeOf(convolvedPlaces(op, x, read, kernel, options))
+    const columns = integerColumns(op, inputs, kernel[0] * kernel[1] * x.shape[2])
     return { dtype: x.dtype, shape: [x.shape[0], places, columns] }
   },
   convTranspose2d: ([x, w], { stride, padding, outputPadding }, op) => {
@@ -147,15 +150,15 @@ export const shapeRules: { readonly [P in Op]: ShapeRule<P> } = {
     return { dtype: q.dtype, shape: [b, t, v.shape[2]] }
   },
 
-  groupNorm: ([x, scale, bias], { groups }, op) => {
-    const channels = x.shape[1]
-    checkReal(op, [x, scale, bias])
-    checkSizes(op, "groups", [groups], 1)
+  groupNorm: (inputs, { groups }, op) => {
+    const [x] = inputs
     if (x.shape.length < 3) refuse(op, `${formatType(x)} is not [B, C, ...]`)
-    if (channels % groups !== 0) refuse(op, `${channels} channels do not divide into ${groups} groups`)
-    checkVector(op, scale, channels)
-    checkVector(op, bias, channels)
-    return { dtype: x.dtype, shape: x.shape }
+    return inGroups(op, inputs, groups, x.shape[1])
+  },
+  groupNormRows: (inputs, { groups }, op) => {
+    const [x] = inputs
+    if (x.shape.length !== 3) refuse(op, `${formatType(x)} is not [B, H W, C]`)
+    return inGroups(op, inputs, groups, x.shape[2])
   },
   layerNorm: ([x, scale, bias], _, op) => {
     overLastAxis([x, scale, bias], _, op)
@@ -261,13 +264,13 @@ function convolved(
     refuse(op, `the weight ${formatType(w)} does not take the ${channels} channels of ${formatType(x)}`)
   if (bias && !sameShape(bias.shape, [out]))
     refuse(op, `the bias ${formatType(bias)} is not the weight's ${out} output channels`)
-  return { dtype: x.dtype, shape: [b, out, ...convolvedPlaces(op, x, kernel, options)] }
+  return { dtype: x.dtype, shape: [b, out, ...convolvedPlaces(op, x, x.shape.slice(2), kernel, options)] }
 }
 
-function convolvedPlaces(op: Op, x: Value, kernel: Shape, options: Attributes["conv2d"]): Shape {
+function convolvedPlaces(op: Op, x: Value, read: Shape, kernel: Shape, options: Attributes["conv2d"]): Shape {
   checkSizes(op, "stride", [options.stride], 1)
   checkSizes(op, "padding", options.padding)
-  const size = convolvedSize(x.shape.slice(2), kernel, options)
+  const size = convolvedSize(read, kernel, options)
   if (Math.min(...size) < 1) refuse(op, `${formatType(x)} is smaller than the ${kernel.join("x")} kernel`)
   return size
 }
@@ -283,6 +286,16 @@ function integerColumns(op: Op, inputs: readonly Value[], wide: number): number 
     checkVector(op, vector, w.shape[1])
   }
   return w.shape[1]
+}
+
+function inGroups(op: Op, inputs: readonly Value[], groups: number, channels: number): ValueType {
+  const [x, scale, bias] = inputs
+  checkReal(op, inputs)
+  checkSizes(op, "groups", [groups], 1)
+  if (channels % groups !== 0) refuse(op, `${channels} channels do not divide into ${groups} groups`)
+  checkVector(op, scale, channels)
+  checkVector(op, bias, channels)
+  return { dtype: x.dtype, shape: x.shape }
 }
 
 function lastTwo(shape: Shape, swap: boolean): [number, number] {

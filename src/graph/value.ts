@@ -48,8 +48,13 @@ export interface Attributes {
   conv2d: { readonly stride: number; readonly padding: Padding2d }
   /** x W + b of a weight of integers with one scale a column; x is rounded to integers at every run, with one scale. */
   int8Matmul: Record<never, never>
-  /** A convolution as such a product: of every place of the result, in rows, what the kernel covers there. */
+  /**
+   * A convolution as such a product: of every place of the result, in rows, what the kernel covers there. x are the rows of a
+   * picture of this size, which is doubled first where that is said.
+   */
   int8Conv2d: {
+    readonly size: readonly [height: number, width: number]
+    readonly doubled: boolean
     readonly kernel: readonly [height: number, width: number]
     readonly stride: number
     readonly padding: Padding2d
@@ -62,6 +67,8 @@ export interface Attributes {
   attention: { readonly heads: number; readonly scale: number }
   // Normalisations
   groupNorm: { readonly groups: number; readonly eps: number }
+  /** The same over the places of pictures as rows, [B, H W, C]. */
+  groupNormRows: { readonly groups: number; readonly eps: number }
   layerNorm: { readonly eps: number }
   rmsNorm: { readonly eps: number }
   softmax: Record<never, never>

@@ -1,5 +1,6 @@
 import { build, toOnnx } from "../graph/build.ts"
 import { input } from "../graph/node.ts"
+import { cutInTwo } from "../graph/passes/cut.ts"
 import type { WeightUpdates } from "../graph/passes/low-rank.ts"
 import { joinUpdates, updateWeights } from "../graph/passes/low-rank.ts"
 import { toHalfPrecision } from "../graph/passes/precision.ts"
@@ -10,6 +11,7 @@ import { sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { Session, SessionOptions } from "../runtime/session.ts"
 import { openSession } from "../runtime/session.ts"
+import { openHalves } from "./halves.ts"
 
 /** What a graph is fed, or the types of it. */
 type Inputs<T> = Readonly<Record<string, T>>
@@ -56,6 +58,9 @@ export interface NetworkOptions extends SessionOptions {
 
 /** Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this. */
 const KEPT_BYTES = 2 ** 30
+
+/** Graphs with more weights than this are loaded as two, where a CPU rearranges them: below, it takes no time to speak of. */
+const CUT_BYTES = 2 ** 30
 
 interface Entry {
   readonly session: Promise<Session>
@@ -161,15 +166,20 @@ function graphs(
     const inputs = Object.fromEntries(values)
     const updated = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
     const outputs = passes.reduce((described, pass) => pass(described), updated)
-    const model = toOnnx(build(precision === "fp16" ? toHalfPrecision(outputs) : outputs))
+    const whole = toOnnx(build(precision === "fp16" ? toHalfPrecision(outputs) : outputs))
     const widest = precision === "fp16" ? 2 : 4
-    const bytes = model.initializers.reduce(
+    const bytes = whole.initializers.reduce(
       (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" || dtype === "uint8" ? 1 : widest),
       0,
     )
     makeRoom(bytes)
-    const reads = new Set(model.inputs.map(({ name }) => name))
-    return { session: openSession(model, options), reads, bytes, users: 0 }
+    const reads = new Set(whole.inputs.map(({ name }) => name))
+    const rearranged = options.device === "cpu" && !options.lowMemory && options.lane === undefined
+    const cut = rearranged && bytes > CUT_BYTES ? cutInTwo(outputs) : undefined
+    const session = cut
+      ? openHalves([toOnnx(build(cut.first)), toOnnx(build(cut.second))], options)
+      : openSession(whole, options)
+    return { session, reads, bytes, users: 0 }
   }
 
   const makeRoom = (wanted: number) => {

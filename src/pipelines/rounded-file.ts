@@ -126,6 +126,7 @@ export function outerRows(weight: StoredWeight, name: string): Promise<[Tensor, 
   return Promise.all([row(0), row(weight.shape[0] - 1)])
 }
 
+/** Whether two arrays hold the same bytes. */
 export function sameBytes(a: Tensor["data"], b: Tensor["data"]): boolean {
   const [x, y] = [rawBytes(a), rawBytes(b)]
   return x.length === y.length && x.every((byte, i) => byte === y[i])

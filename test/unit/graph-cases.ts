@@ -87,10 +87,17 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
     integerProduct({ x: [1, 64], out: 4, biased: true }),
   ],
   int8Conv2d: [
-    integerConvolution({ picture: [2, 3, 6, 7], out: 4, kernel: [3, 3], stride: 1, padding: 1 }),
-    integerConvolution({ picture: [1, 8, 5, 4], out: 3, kernel: [1, 1], stride: 1, padding: 0 }),
-    integerConvolution({ picture: [1, 5, 9, 8], out: 7, kernel: [3, 3], stride: 2, padding: [0, 0, 1, 1] }),
-    integerConvolution({ picture: [1, 3, 7, 9], out: 2, kernel: [1, 3], stride: 3, padding: [0, 1, 0, 2] }),
+    integerConvolution({ picture: [2, 6, 7, 3], out: 4, kernel: [3, 3], stride: 1, padding: 1 }),
+    integerConvolution({
+      picture: [1, 4, 3, 5],
+      doubled: true,
+      out: 2,
+      kernel: [3, 3],
+      stride: 1,
+      padding: 1,
+    }),
+    integerConvolution({ picture: [1, 9, 8, 5], out: 7, kernel: [3, 3], stride: 2, padding: [0, 0, 1, 1] }),
+    integerConvolution({ picture: [2, 7, 9, 3], out: 2, kernel: [1, 3], stride: 3, padding: [0, 1, 0, 2] }),
   ],
   conv2d: [
     ...[1, 2].flatMap((stride) =>
@@ -140,6 +147,11 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
     normalising({ x: [1, 4, 2, 3], groups: 1, eps: 1e-3 }),
     normalising({ x: [3, 4, 7], groups: 4, eps: 1e-6 }),
     normalising({ x: [2, 5, 1, 4], groups: 5, eps: 0.1 }),
+  ],
+  groupNormRows: [
+    normalisingRows({ x: [2, 15, 6], groups: 3, eps: 1e-5 }),
+    normalisingRows({ x: [1, 6, 4], groups: 1, eps: 1e-3 }),
+    normalisingRows({ x: [3, 7, 4], groups: 4, eps: 1e-6 }),
   ],
   layerNorm: [[4, 6], [2, 3, 5], [7], [2, 2, 2, 3]].map((shape) => ({
     name: `[${shape}]`,
@@ -328,6 +340,14 @@ function normalising({ x, groups, eps }: { x: Shape; groups: number; eps: number
     name: `[${x}] in ${groups} groups`,
     shapes: [x, [x[1]], [x[1]]],
     call: (inputs) => node("groupNorm", inputs, { groups, eps }),
+  }
+}
+
+function normalisingRows({ x, groups, eps }: { x: Shape; groups: number; eps: number }): Case {
+  return {
+    name: `rows [${x}] in ${groups} groups`,
+    shapes: [x, [x[2]], [x[2]]],
+    call: (inputs) => node("groupNormRows", inputs, { groups, eps }),
   }
 }
 

@@ -73,25 +73,29 @@ export function integerProduct({
   }
 }
 
-/** A convolution over integers. */
+/** A convolution over integers, of pictures as rows. */
 export function integerConvolution({
   picture,
+  doubled = false,
   out,
   kernel,
   stride,
   padding,
 }: {
-  picture: Shape
+  picture: readonly [batch: number, height: number, width: number, channels: number]
+  doubled?: boolean
   out: number
   kernel: readonly [number, number]
   stride: number
   padding: number | Attributes["conv2d"]["padding"]
 }): Case {
+  const [batch, height, width, channels] = picture
   const around = typeof padding === "number" ? ([padding, padding, padding, padding] as const) : padding
-  const weight = integers([kernel[0] * kernel[1] * picture[1], out], out)
+  const weight = integers([kernel[0] * kernel[1] * channels, out], out)
+  const attributes = { size: [height, width], doubled, kernel, stride, padding: around } as const
   return {
-    name: `[${picture}] * ${out} of ${kernel}, stride ${stride}, padding ${padding}`,
-    shapes: [picture, [out]],
-    call: ([x, bias]) => node("int8Conv2d", [x, ...weight, bias], { kernel, stride, padding: around }),
+    name: `[${picture}]${doubled ? " doubled" : ""} * ${out} of ${kernel}, stride ${stride}, padding ${padding}`,
+    shapes: [[batch, height * width, channels], [out]],
+    call: ([x, bias]) => node("int8Conv2d", [x, ...weight, bias], attributes),
   }
 }

@@ -7,6 +7,7 @@ import { sizeOf } from "../../src/ground/shape.ts"
 import { tensor, toFloat32 } from "../../src/ground/tensor.ts"
 import type { Numbers } from "./graph-indices.ts"
 import { broadcastOffset, forEachIndex, offset } from "./graph-indices.ts"
+import { roundedInBlocks, roundedInRange } from "./graph-rounding.ts"
 
 type Meaning<P extends Op> = (
   inputs: readonly Numbers[],
@@ -59,25 +60,6 @@ const pairs =
     })
     return out
   }
-
-/** Each block as multiples of a 127th of its largest number. */
-function roundedInBlocks(x: Float64Array, blockSize: number): Float64Array {
-  const rounded = x.slice()
-  for (let start = 0; start < x.length; start += blockSize) {
-    const block = rounded.subarray(start, start + blockSize)
-    const step = block.reduce((most, v) => Math.max(most, Math.abs(v)), 0) / 127
-    if (step > 0) block.set(block.map((v) => Math.round(v / step) * step))
-  }
-  return rounded
-}
-
-/** Numbers as multiples of a 255th of their range, 0 among them. */
-function roundedInRange(x: Float64Array): Float64Array {
-  const low = Math.min(0, ...x)
-  const scale = (Math.max(0, ...x) - low) / 255
-  const zero = Math.round(-low / scale)
-  return x.map((v) => scale * (Math.max(0, Math.min(255, Math.round(v / scale) + zero)) - zero))
-}
 
 function convolved(
   [x, w, bias]: readonly Numbers[],
@@ -181,8 +163,19 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
     }
     return out
   },
-  int8Conv2d: ([x, w, scales, bias], { kernel, ...options }, [batch, places, out]) => {
-    const [, channels, ...size] = x.shape
+  int8Conv2d: ([x, w, scales, bias], { size: read, doubled, kernel, ...options }, [batch, places, out]) => {
+    const channels = x.shape[2]
+    const times = doubled ? 2 : 1
+    const size = read.map((side) => times * side)
+    const rounded = roundedInRange(x.data)
+    const drawn = {
+      shape: [batch, channels, ...size],
+      data: new Float64Array(times * times * rounded.length),
+    }
+    forEachIndex(drawn.shape, ([n, c, i, j], at) => {
+      const place = Math.floor(i / times) * read[1] + Math.floor(j / times)
+      drawn.data[at] = rounded[offset(x.shape, [n, place, c])]
+    })
     // The weight as a convolution has it: [Out, In, kh, kw] of [kh kw In, Out].
     const unscaled = { shape: [out, channels, ...kernel], data: new Float64Array(w.data.length) }
     forEachIndex(unscaled.shape, ([o, c, i, j], at) => {
@@ -190,7 +183,7 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
       unscaled.data[at] = w.data[row * out + o] * scales.data[o]
     })
     const picture = [batch, out, ...convolvedSize(size, kernel, options)]
-    const sums = convolved([{ ...x, data: roundedInRange(x.data) }, unscaled, bias], options, picture)
+    const sums = convolved([drawn, unscaled, bias], options, picture)
     const rows = new Float64Array(sums.length)
     for (const at of sums.keys()) {
       const [n, o, place] = [Math.floor(at / places / out), Math.floor(at / places) % out, at % places]
@@ -244,6 +237,21 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
         return v * scale.data[channel] + bias.data[channel]
       }),
     )
+  },
+  groupNormRows: ([x, scale, bias], { groups, eps }) => {
+    const [b, places, channels] = x.shape
+    const each = channels / groups
+    const out = new Float64Array(x.data.length)
+    for (let n = 0; n < b; n++)
+      for (let g = 0; g < groups; g++) {
+        const at = (i: number) => (n * places + Math.floor(i / each)) * channels + g * each + (i % each)
+        const group = Float64Array.from({ length: places * each }, (_, i) => x.data[at(i)])
+        for (const [i, v] of normalised(group, eps).entries()) {
+          const channel = at(i) % channels
+          out[at(i)] = v * scale.data[channel] + bias.data[channel]
+        }
+      }
+    return out
   },
   layerNorm: ([x, scale, bias], { eps }) =>
     rows(x.data, x.shape.at(-1)!, (row) =>

@@ -33,6 +33,9 @@ const notReducible = (call: (x: Value, axes: readonly number[]) => Value): Refus
 const groupNorm = (x: Value, groups: number, channels = x.shape[1]) =>
   node("groupNorm", [x, f(channels), f(channels)], { groups, eps: 1e-5 })
 
+const groupNormRows = (x: Value, groups: number, channels = x.shape[2]) =>
+  node("groupNormRows", [x, f(channels), f(channels)], { groups, eps: 1e-5 })
+
 const transposed = (x: Value, w: Value, attributes: Partial<Attributes["convTranspose2d"]> = {}) =>
   node("convTranspose2d", [x, w], { stride: 1, padding: [0, 0, 0, 0], outputPadding: [0, 0], ...attributes })
 
@@ -41,6 +44,8 @@ const quantized = (x: Value, w: Value, scales: Value) =>
 
 const integerConvolution = (x: Value, w: Value, padding = 1) =>
   node("int8Conv2d", [x, w, f(4)], {
+    size: [8, 8],
+    doubled: false,
     kernel: [3, 3],
     stride: 1,
     padding: [padding, padding, padding, padding],
@@ -120,18 +125,21 @@ const refused: { readonly [P in Op]: Refused } = {
   ],
   int8Conv2d: [
     [
-      () => integerConvolution(f(1, 3, 8, 8), f(27, 4)),
-      "the weight float32[27, 4] does not take rows of 27 of float32[1, 3, 8, 8]",
+      () => integerConvolution(f(1, 64, 3), f(27, 4)),
+      "the weight float32[27, 4] does not take rows of 27 of float32[1, 64, 3]",
     ],
     [
-      () => integerConvolution(f(1, 3, 8, 8), of("int8", 18, 4)),
-      "the weight int8[18, 4] does not take rows of 27 of float32[1, 3, 8, 8]",
+      () => integerConvolution(f(1, 64, 3), of("int8", 18, 4)),
+      "the weight int8[18, 4] does not take rows of 27 of float32[1, 64, 3]",
     ],
-    [() => integerConvolution(f(1, 3, 8, 8), of("int8", 27, 3)), "float32[4] is not a vector of 3"],
-    [() => integerConvolution(f(3, 8, 8), of("int8", 27, 4)), "float32[3, 8, 8] is not [B, C, H, W]"],
+    [() => integerConvolution(f(1, 64, 3), of("int8", 27, 3)), "float32[4] is not a vector of 3"],
     [
-      () => integerConvolution(f(1, 3, 2, 8), of("int8", 27, 4), 0),
-      "float32[1, 3, 2, 8] is smaller than the 3x3 kernel",
+      () => integerConvolution(f(1, 63, 3), of("int8", 27, 4)),
+      "float32[1, 63, 3] is not the rows of a picture of 8x8",
+    ],
+    [
+      () => integerConvolution(f(1, 64, 3), of("int8", 27, 4), -3),
+      "padding [-3, -3, -3, -3] must be non-negative integers",
     ],
   ],
   conv2d: [
@@ -213,6 +221,11 @@ const refused: { readonly [P in Op]: Refused } = {
     [() => groupNorm(f(2, 6, 4), 4), "6 channels do not divide into 4 groups"],
     [() => groupNorm(f(2, 6, 4), 0), "groups [0] must be positive integers"],
     [() => groupNorm(f(2, 6, 4), 2, 3), "float32[3] is not a vector of 6"],
+  ],
+  groupNormRows: [
+    [() => groupNormRows(f(2, 4, 3, 6), 2), "float32[2, 4, 3, 6] is not [B, H W, C]"],
+    [() => groupNormRows(f(2, 4, 6), 4), "6 channels do not divide into 4 groups"],
+    [() => groupNormRows(f(2, 4, 6), 2, 4), "float32[4] is not a vector of 6"],
   ],
   layerNorm: [
     [() => node("layerNorm", [f(2, 6), f(5), f(6)], { eps: 1e-5 }), "float32[5] is not a vector of 6"],

@@ -1,10 +1,10 @@
-import { sameShape } from "../../ground/shape.ts"
 import { order } from "../build.ts"
 import { node } from "../node.ts"
-import { toPicture } from "../ops/layout.ts"
 import type { Attributes, Op, Value } from "../value.ts"
 import { isOp } from "../value.ts"
 import type { Weights } from "../weights.ts"
+import type { Standings } from "./rows.ts"
+import { isPointwise, rowsOf, Standing, sequenceOf } from "./rows.ts"
 import { pieceOf } from "./weight-piece.ts"
 
 /** Layers over integers of eight bits in place of those over float32, for CPUs: weights and activations are rounded (W8A8). */
@@ -24,65 +24,72 @@ export function roundableWeights(outputs: Readonly<Record<string, Value>>): stri
 /**
  * The same outputs with layers over integers of eight bits, weights and what they read. `rounded` has of a weight `name`
  * the tensors `name.integers` (int8 [In, Out], of a convolution [kh kw In, Out]) and `name.scales` (float32 [Out]). A
- * layer whose weight it has not stays as it is. Comes after `updateWeights`.
+ * layer whose weight it has not stays as it is. Pictures between such layers are rows. Comes after `updateWeights`.
  */
 export function overIntegers(
   outputs: Readonly<Record<string, Value>>,
   rounded: Weights,
 ): Record<string, Value> {
-  const made = new Map<Value, Value>()
+  const made = new Map<Value, Standing>()
   for (const value of order(Object.values(outputs))) {
-    const inputs = value.inputs.map((x) => made.get(x)!)
-    made.set(value, layerOf(value, inputs, rounded) ?? withoutDetour(unchanged(value, inputs)))
+    const rows = convolutionOf(value, made, rounded) ?? rowsOf(value, made)
+    const standing =
+      rows === undefined
+        ? { whole: productOf(value, made, rounded) ?? sequenceOf(value, made) ?? unchanged(value, made) }
+        : { rows }
+    made.set(value, new Standing(value.shape, standing))
   }
-  return Object.fromEntries(Object.entries(outputs).map(([name, value]) => [name, made.get(value)!]))
+  return Object.fromEntries(Object.entries(outputs).map(([name, value]) => [name, made.get(value)!.whole]))
 }
 
-function unchanged(value: Value, inputs: readonly Value[]): Value {
+function unchanged(value: Value, made: Standings): Value {
+  const inputs = value.inputs.map((x) => made.get(x)!.whole)
   const same = inputs.every((x, i) => x === value.inputs[i])
   return same ? value : node(value.op, inputs, value.attributes as Attributes[Op])
 }
 
-function layerOf(value: Value, inputs: readonly Value[], rounded: Weights): Value | undefined {
-  // A bias joins the product, which adds it in passing.
-  if (isOp(value, "add") && isOp(inputs[0], "int8Matmul") && inputs[0].inputs.length === 3)
-    if (value.inputs[1].shape.length === 1 && pieceOf(value.inputs[1]) !== undefined)
-      return node("int8Matmul", [...inputs[0].inputs, inputs[1]], {})
+/** The integers and the scales of the weight that a layer reads; undefined where it is not rounded. */
+function weightOf(value: Value, rounded: Weights): readonly [integers: Value, scales: Value] | undefined {
   const name = roundableWeight(value)
   if (name === undefined || !rounded.has(name)) return undefined
   const folder = rounded.at(name)
   // As they are stored, not behind the cast to float32 that weights come with.
-  const weight = [folder.get("integers").inputs[0], folder.get("scales")]
-  const [x, , ...bias] = inputs
-  if (!isOp(value, "conv2d")) return node("int8Matmul", [x, ...weight], {})
-  const [, , height, width] = value.inputs[1].shape
-  const { stride, padding } = value.attributes
-  // A kernel of one place over what was rows already, as a transformer's, reads them as they are.
-  const pointwise = height === 1 && width === 1 && stride === 1 && padding.every((side) => side === 0)
-  const rows = pointwise ? rowsBehind(x) : undefined
-  const product =
-    rows === undefined
-      ? node("int8Conv2d", [x, ...weight, ...bias], { kernel: [height, width], stride, padding })
-      : node("int8Matmul", [rows, ...weight, ...bias], {})
-  return toPicture(product, value.shape[2], value.shape[3])
+  return [folder.get("integers").inputs[0], folder.get("scales")]
 }
 
-/** The places of a picture as rows, as `toPicture` took them; undefined where it is no picture of rows. */
-function rowsBehind(x: Value): Value | undefined {
-  if (!isOp(x, "transpose") || !sameShape(x.attributes.permutation, [0, 3, 1, 2])) return undefined
-  const [split] = x.inputs
-  if (!isOp(split, "reshape")) return undefined
-  const [b, h, w, c] = split.shape
-  return sameShape(split.inputs[0].shape, [b, h * w, c]) ? split.inputs[0] : undefined
+function productOf(value: Value, made: Standings, rounded: Weights): Value | undefined {
+  if (isOp(value, "matmul")) {
+    const weight = weightOf(value, rounded)
+    return weight && node("int8Matmul", [made.get(value.inputs[0])!.whole, ...weight], {})
+  }
+  if (!isOp(value, "add")) return undefined
+  // A bias joins the product, which adds it in passing.
+  const [x, bias] = value.inputs.map((input) => made.get(input)!.whole)
+  const unbiased = isOp(x, "int8Matmul") && x.inputs.length === 3
+  return unbiased && bias.shape.length === 1 && pieceOf(value.inputs[1]) !== undefined
+    ? node("int8Matmul", [...x.inputs, bias], {})
+    : undefined
 }
 
-/** Rows that were made a picture of, and are to be rows again (`toSequence`), are left as they are. */
-function withoutDetour(value: Value): Value {
-  const [last] = value.inputs
-  if (!isOp(value, "reshape") || !isOp(last, "transpose")) return value
-  if (!sameShape(last.attributes.permutation, [0, 2, 3, 1])) return value
-  const rows = rowsBehind(last.inputs[0])
-  return rows !== undefined && sameShape(rows.shape, value.shape) ? rows : value
+/** The rows of what a rounded convolution gives. */
+function convolutionOf(value: Value, made: Standings, rounded: Weights): Value | undefined {
+  if (!isOp(value, "conv2d")) return undefined
+  const weight = weightOf(value, rounded)
+  if (weight === undefined) return undefined
+  const [x, { shape }, bias] = value.inputs
+  const operands = bias === undefined ? weight : [...weight, made.get(bias)!.whole]
+  if (isPointwise(value)) return node("int8Matmul", [made.get(x)!.rows, ...operands], {})
+  // What is doubled in size is rounded before, when it is a quarter of the numbers.
+  const doubled =
+    isOp(x, "upsampleNearest") && [2, 3].every((axis) => x.shape[axis] === 2 * x.inputs[0].shape[axis])
+  const source = doubled ? x.inputs[0] : x
+  const [, , height, width] = source.shape
+  return node("int8Conv2d", [made.get(source)!.rows, ...operands], {
+    ...value.attributes,
+    size: [height, width],
+    doubled,
+    kernel: [shape[2], shape[3]],
+  })
 }
 
 /** The name of the weight that a layer reads, if the layer bears rounding. */
@@ -107,10 +114,10 @@ function roundableWeight(value: Value): string | undefined {
  * rather than a block's own work on it. What is rounded there is never made good: of SD 1.4's error a third came from
  * these, for a twentieth of its work.
  */
-function carriesOn({ inputs: [x, { shape }], attributes: { stride } }: Value<"conv2d">): boolean {
-  const [, , height, width] = shape
+function carriesOn(value: Value<"conv2d">): boolean {
+  const [x] = value.inputs
   const summed = isOp(x, "add") || isOp(x, "concat") || isOp(x, "conv2d")
-  return stride > 1 || (height === 1 && width === 1 && summed)
+  return value.attributes.stride > 1 || (isPointwise(value) && summed)
 }
 
 function nameOf(weight: Value): string | undefined {

@@ -47,6 +47,7 @@ const computesIn: { readonly [P in Op]: Computes } = {
   attention: "half",
 
   groupNorm: "full",
+  groupNormRows: "full",
   layerNorm: "full",
   rmsNorm: "full",
   softmax: "full",
