@@ -107,7 +107,7 @@ describe("a checkpoint in one file", () => {
     const both = write("both.ckpt", new Map([...whole, ...averages, decay]))
     expectTensors((await openSingleFile(both)).unet.tensors, model.parts.unet)
     expectTensors((await openSingleFile(both, { ema: true })).unet.tensors, average.parts.unet)
-    const alone = write("ema.ckpt", new Map([...without(/^model\./), ...averages, decay]))
+    const alone = write("ema.safetensors", new Map([...without(/^model\./), ...averages, decay]))
     expectTensors((await openSingleFile(alone)).unet.tensors, average.parts.unet)
     expectTensors((await openSingleFile(checkpoint, { ema: true })).unet.tensors, model.parts.unet)
   })

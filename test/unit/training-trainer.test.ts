@@ -172,7 +172,7 @@ describe("batches whose gradients are averaged", () => {
     ).toBeGreaterThan(0.01)
   })
 
-  test.each([1, 2, 3, 4, 7])("give the same bits in %i lanes as in one", async (threads) => {
+  test.each([1, 2, 3, 4])("give the same bits in %i lanes as in one", async (threads) => {
     const [together, apart] = [begin(), begin()]
     const lanes: (number | undefined)[] = []
     await run(regression(4), together, { accumulation: threads, threads: 1 })
