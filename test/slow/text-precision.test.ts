@@ -17,7 +17,7 @@ import type { WholeModel } from "../unit/tiny-stable-diffusion.ts"
 import { rounded, tinyModel } from "../unit/tiny-stable-diffusion.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "limn-text-precision-"))
-beforeAll(() => writeKolors(folder, rounded(calm(tinyModel(5, tinyKolors)), "float16")))
+beforeAll(() => writeKolors(folder, rounded(calm(tinyModel(1, tinyKolors)), "float16")))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 /** The same with a text encoder whose layers make nothing larger, as those of trained models do not. */
