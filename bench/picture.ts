@@ -19,7 +19,10 @@ const { values: options } = parseArgs({
     ...commonOptions,
     repeats: { type: "string", default: "2" },
     ...peerOptions,
-    contenders: { type: "string", default: "limn fp32,limn fp32 low memory,limn int8,diffusers fp32,diffusers bf16" },
+    contenders: {
+      type: "string",
+      default: "limn fp32,limn fp32 low memory,limn int8,diffusers fp32,diffusers bf16",
+    },
     // How this program runs itself.
     run: { type: "string" },
   },

@@ -10,6 +10,7 @@ export interface Manner {
   readonly steps?: number
   readonly guidanceScale?: number
   readonly scheduler?: string
+  readonly cacheInterval?: number
 }
 
 /** Options of every script that draws, for `parseArgs`. */
@@ -35,7 +36,7 @@ const batchSize = 32
 /** Pictures in the order in which they were asked for, and how they were drawn. */
 export interface Drawn {
   readonly pictures: readonly Pixels[]
-  readonly manner: Required<Manner>
+  readonly manner: Required<Omit<Manner, "cacheInterval">>
   readonly msEach: number
 }
 
@@ -44,7 +45,7 @@ export async function draw(model: Model, orders: readonly Order[], wanted: Manne
   const pictures: Pixels[] = []
   const started = performance.now()
   const say = pace(orders.length, started)
-  let manner: Required<Manner> = { steps: 0, guidanceScale: 0, scheduler: "" }
+  let manner: Drawn["manner"] = { steps: 0, guidanceScale: 0, scheduler: "" }
   for (let at = 0; at < orders.length; at += batchSize) {
     const batch = orders.slice(at, at + batchSize)
     const { images, settings } = await textToImage(model, {

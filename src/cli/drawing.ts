@@ -63,6 +63,8 @@ export interface DrawingOptions
   /** From which share of the steps on to guide, and up to which. */
   readonly guidanceStart?: number
   readonly guidanceEnd?: number
+  /** At how many steps, one in so many, the denoiser runs whole. */
+  readonly cacheInterval?: number
   readonly width?: number
   readonly height?: number
   readonly scheduler?: string
@@ -264,7 +266,7 @@ export function pictureOptions(
 ): Omit<DrawOptions, "prompt" | "negativePrompt"> & { readonly negativePrompt?: string } {
   const { negative, variationOf, variationStrength, noise, steps, guidance, width, height, scheduler } =
     options
-  const { guidanceStart, guidanceEnd } = options
+  const { guidanceStart, guidanceEnd, cacheInterval } = options
   const given = {
     negativePrompt: negative,
     variationOf: variationOf === undefined ? undefined : numberWhereExact(variationOf),
@@ -276,6 +278,7 @@ export function pictureOptions(
       guidanceStart === undefined && guidanceEnd === undefined
         ? undefined
         : ([guidanceStart ?? 0, guidanceEnd ?? 1] as const),
+    cacheInterval,
     width,
     height,
     scheduler,

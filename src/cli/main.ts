@@ -209,6 +209,12 @@ function withDrawingOptions(command: Command): Command {
     .addOption(
       numberOption("--guidance-end <x>", "up to which; steps without take half the time (default: 1)"),
     )
+    .addOption(
+      numberOption(
+        "--cache-interval <n>",
+        "run the denoiser whole at every so many steps, faster (default: 1)",
+      ),
+    )
     .addOption(numberOption("--width <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .addOption(numberOption("--height <n>", "in pixels, a multiple of 8 (default: the model's)"))
     .option("--scheduler <name>", "ddim, euler, euler-ancestral, pndm and others")

@@ -65,7 +65,13 @@ export function pickleCursor(source: ByteSource, start: number, end: number): Pi
       return at
     },
     take,
-    uint8: () => take(1)[0],
+    uint8() {
+      // One for every instruction: without views of the window, where it holds the byte.
+      const next = at - windowStart
+      if (next >= window.length) return take(1)[0]
+      at++
+      return window[next]
+    },
     uint16: () => view(2).getUint16(0, true),
     uint32: () => view(4).getUint32(0, true),
     int32: () => view(4).getInt32(0, true),

@@ -38,36 +38,89 @@ export interface UNetEncoding {
   readonly text: Value
 }
 
+/** What a U-Net gives. */
+export interface UNetOutputs {
+  /** What is noise, or velocity, in each latent [B, Cout, H, W]. */
+  readonly output: Value
+  /** What reaches the two last layers of the way up from all but the outermost, as `shallowUnet` takes it [B, C, H, W]. */
+  readonly deep: Value
+}
+
 /**
  * The denoiser of latent diffusion (Rombach et al. 2022): what is noise, or velocity, in each latent.
  *   -> [B, Cout, H, W]
  * Weight names and structure: diffusers `UNet2DConditionModel`.
  */
 export function unet(inputs: UNetInputs, w: Weights, config: UNetConfig): Value {
+  return deepUnet(inputs, w, config).output
+}
+
+/** The same, with what its inner layers made, which changes little from step to step (Ma et al. 2024: DeepCache). */
+export function deepUnet(inputs: UNetInputs, w: Weights, config: UNetConfig): UNetOutputs {
   const { residuals } = inputs
-  const norm = normOf(config)
-  const last = config.blockOutChannels.length - 1
   const { skips: left, middle, time, text } = unetEncoder(inputs, w, config)
   if (residuals && residuals.length !== left.length + 1)
     throw new LimnError(
       `unet: there are ${residuals.length} residuals for ${left.length} skips and a middle.`,
     )
   const skips = left.map((skip, i) => (residuals ? add(skip, residuals[i]) : skip))
-  let h = residuals ? add(middle, residuals[left.length]) : middle
+  const h = residuals ? add(middle, residuals[left.length]) : middle
+  return wayUp({ skips, middle: h, time, text }, w, config)
+}
 
-  for (let u = 0; u <= last; u++) {
+/**
+ * A U-Net's two outermost layers down and up around what its inner layers made at an earlier step, in a third of the time
+ * or less. `residuals` are those of these two skips.   deep [B, C, H, W], of `deepUnet`   -> [B, Cout, H, W]
+ */
+export function shallowUnet(
+  inputs: UNetInputs & { readonly deep: Value },
+  w: Weights,
+  config: UNetConfig,
+): Value {
+  const { deep, residuals } = inputs
+  const told = toldOf(inputs, w, config)
+  const first = conv2d(inputs.sample, w.at("conv_in"), { padding: 1 })
+  const left = [first, layerDown(first, told, w, config, [0, 0])]
+  const skips = left.map((skip, i) => (residuals ? add(skip, residuals[i]) : skip))
+  return wayUp({ skips, middle: deep, ...told }, w, config).output
+}
+
+/** Channels of the `deep` of `deepUnet`. */
+export function deepChannels({ blockOutChannels, layersPerBlock }: UNetConfig): number {
+  // The layer before the two last: of the outermost block, or where that has no third layer of the one within.
+  return layersPerBlock[0] > 1
+    ? blockOutChannels[0]
+    : blockOutChannels[Math.min(1, blockOutChannels.length - 1)]
+}
+
+/** The layers of the way up that read the skips that are left, innermost first; each takes one. */
+function wayUp(
+  { skips: left, middle, time, text }: UNetEncoding,
+  w: Weights,
+  config: UNetConfig,
+): UNetOutputs {
+  const norm = normOf(config)
+  const last = config.blockOutChannels.length - 1
+  const layers = config.upBlockTypes.flatMap((type, u) =>
+    Array.from({ length: config.layersPerBlock[last - u] + 1 }, (_, j) => ({ type, u, j })),
+  )
+  const skips = [...left]
+  let h = middle
+  let deep = middle
+  for (const { type, u, j } of layers.slice(-left.length)) {
+    if (skips.length === 2) deep = h
     const i = last - u
     const block = w.at("up_blocks").at(u)
-    const crosses = config.upBlockTypes[u] === "CrossAttnUpBlock2D"
-    for (let j = 0; j <= config.layersPerBlock[i]; j++) {
-      h = resnetBlock(concat([h, skips.pop()!], 1), time, block.at("resnets").at(j), norm)
-      if (crosses) h = transformer2d(h, text, block.at("attentions").at(j), transformerAt(config, i))
-    }
+    h = resnetBlock(concat([h, skips.pop()!], 1), time, block.at("resnets").at(j), norm)
+    if (type === "CrossAttnUpBlock2D")
+      h = transformer2d(h, text, block.at("attentions").at(j), transformerAt(config, i))
     // The next skip's size, not twice this one: odd sizes were rounded up on the way down.
     const next = skips.at(-1)
-    if (u < last && next) h = upsample(h, block.at("upsamplers").at(0), next.shape[2], next.shape[3])
+    if (j === config.layersPerBlock[i] && next)
+      h = upsample(h, block.at("upsamplers").at(0), next.shape[2], next.shape[3])
   }
-  return conv2d(silu(groupNorm(h, w.at("conv_norm_out"), norm)), w.at("conv_out"), { padding: 1 })
+  const output = conv2d(silu(groupNorm(h, w.at("conv_norm_out"), norm)), w.at("conv_out"), { padding: 1 })
+  return { output, deep }
 }
 
 /**
@@ -80,30 +133,49 @@ export function unetEncoder(
   config: UNetEncoderConfig,
   hint?: Value,
 ): UNetEncoding {
-  const norm = normOf(config)
   const last = config.blockOutChannels.length - 1
-  const time = timeEmbedding(inputs, w, config)
-  const text = w.has("encoder_hid_proj")
-    ? linear(inputs.encoderHiddenStates, w.at("encoder_hid_proj"))
-    : inputs.encoderHiddenStates
-
+  const told = toldOf(inputs, w, config)
   const first = conv2d(inputs.sample, w.at("conv_in"), { padding: 1 })
   let h = hint ? add(first, hint) : first
   const skips = [h]
   for (let i = 0; i <= last; i++) {
-    const block = w.at("down_blocks").at(i)
-    const crosses = config.downBlockTypes[i] === "CrossAttnDownBlock2D"
     for (let j = 0; j < config.layersPerBlock[i]; j++) {
-      h = resnetBlock(h, time, block.at("resnets").at(j), norm)
-      if (crosses) h = transformer2d(h, text, block.at("attentions").at(j), transformerAt(config, i))
+      h = layerDown(h, told, w, config, [i, j])
       skips.push(h)
     }
     if (i < last) {
-      h = conv2d(h, block.at("downsamplers").at(0).at("conv"), { stride: 2, padding: 1 })
+      const sampler = w.at("down_blocks").at(i).at("downsamplers").at(0)
+      h = conv2d(h, sampler.at("conv"), { stride: 2, padding: 1 })
       skips.push(h)
     }
   }
-  return { skips, middle: middle(h, time, text, w.at("mid_block"), config, norm), time, text }
+  return { skips, middle: middle(h, told, w.at("mid_block"), config), ...told }
+}
+
+/** What all layers of a U-Net are told: the noise level, and what else was added to it [B, E], and the text [B, T, D]. */
+type Told = Pick<UNetEncoding, "time" | "text">
+
+function toldOf(inputs: UNetEncoderInputs, w: Weights, config: UNetEncoderConfig): Told {
+  const { encoderHiddenStates } = inputs
+  const text = w.has("encoder_hid_proj")
+    ? linear(encoderHiddenStates, w.at("encoder_hid_proj"))
+    : encoderHiddenStates
+  return { time: timeEmbedding(inputs, w, config), text }
+}
+
+/** Layer `j` of block `i` of the way down. */
+function layerDown(
+  x: Value,
+  { time, text }: Told,
+  w: Weights,
+  config: UNetEncoderConfig,
+  [i, j]: readonly [i: number, j: number],
+): Value {
+  const block = w.at("down_blocks").at(i)
+  const h = resnetBlock(x, time, block.at("resnets").at(j), normOf(config))
+  return config.downBlockTypes[i] === "CrossAttnDownBlock2D"
+    ? transformer2d(h, text, block.at("attentions").at(j), transformerAt(config, i))
+    : h
 }
 
 function normOf({ normNumGroups, normEps }: UNetEncoderConfig): NormOptions {
@@ -131,14 +203,8 @@ function timeEmbedding(inputs: UNetEncoderInputs, w: Weights, config: UNetEncode
   return add(time, embedding(concat([textEmbeds, reshape(sizes, [b, count * addition.timeDim])], 1), added))
 }
 
-function middle(
-  x: Value,
-  time: Value,
-  text: Value,
-  w: Weights,
-  config: UNetEncoderConfig,
-  norm: NormOptions,
-): Value {
+function middle(x: Value, { time, text }: Told, w: Weights, config: UNetEncoderConfig): Value {
+  const norm = normOf(config)
   const last = config.blockOutChannels.length - 1
   const options = { ...transformerAt(config, last), onlyCrossAttention: false }
   let h = resnetBlock(x, time, w.at("resnets").at(0), norm)

@@ -78,6 +78,11 @@ export function residualsAmong<T>(inputs: Readonly<Record<string, T>>): readonly
 /** What ControlNets add to the denoiser, by the names of its inputs. */
 export type Residuals = Readonly<Record<string, Tensor<"float32">>>
 
+/** Those of the two outermost skips. */
+export function outermost(residuals: Residuals): Residuals {
+  return Object.fromEntries([0, 1].map((i) => [`${RESIDUAL}${i}`, residuals[`${RESIDUAL}${i}`]]))
+}
+
 /** Residuals with each changed alike. */
 export function mapResiduals(
   residuals: Residuals,

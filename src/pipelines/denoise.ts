@@ -1,13 +1,14 @@
 import type { RandomSource } from "../ground/random/source.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { float32 } from "../ground/tensor.ts"
+import { deepChannels } from "../models/unet.ts"
 import type { Scheduler } from "../schedulers/scheduler.ts"
-import { mapResiduals } from "./controls.ts"
+import { mapResiduals, outermost } from "./controls.ts"
 import type { Model } from "./model.ts"
 import type { OpenNetwork } from "./network.ts"
 import type { ControlledWalk, OpenControls } from "./open-controls.ts"
 import { openControls } from "./open-controls.ts"
-import type { GuidedWalk } from "./prediction.ts"
+import type { DenoiserGraphs, GuidedWalk } from "./prediction.ts"
 import { contextOf, contextOfRun, predictor } from "./prediction.ts"
 import { rowsOf, withChannels } from "./rows.ts"
 
@@ -71,8 +72,8 @@ export async function* denoise(
   scheduler.setBeginIndex(firstStep * scheduler.order)
   let { latents } = options
   signal?.throwIfAborted()
-  const { unet, controls, release } = await openDenoiser(model, options)
-  const predict = predictor(unet, options)
+  const { graphs, controls, release } = await openDenoiser(model, options)
+  const predict = predictor(graphs, options)
   try {
     for (const [i, timestep] of timesteps.entries()) {
       signal?.throwIfAborted()
@@ -116,7 +117,7 @@ type Walk = ControlledWalk & GuidedWalk & Pick<DenoiseOptions, "latents" | "extr
 
 /** The graphs of a walk. */
 export interface OpenDenoiser {
-  readonly unet: OpenNetwork
+  readonly graphs: DenoiserGraphs
   readonly controls: OpenControls | undefined
   release(): void
 }
@@ -128,19 +129,29 @@ export async function openDenoiser(model: Model, walk: Walk): Promise<OpenDenois
   const context = contextOfRun(walk)
   const rows = context.encoderHiddenStates.shape[0]
   const controls = walk.controls?.length ? await openControls(model, walk, contextOf(walk)) : undefined
+  let whole: OpenNetwork | undefined
   try {
-    const unet = await model.unet.open({
+    const inputs = {
       sample: { dtype: "float32", shape: [rows, seen, ...places] },
       timestep: { dtype: "float32", shape: [rows] },
       ...context,
-      ...(controls && mapResiduals(controls.none, (none) => rowsOf(none, 0, rows))),
-    })
+    } as const
+    const residuals = controls && mapResiduals(controls.none, (none) => rowsOf(none, 0, rows))
+    whole = await model.unet.open({ ...inputs, ...residuals })
+    const deep = { dtype: "float32", shape: [rows, deepChannels(model.unetConfig), ...places] } as const
+    const shallow =
+      (walk.cacheInterval ?? 1) > 1
+        ? await model.unet.open({ ...inputs, ...(residuals && outermost(residuals)), deep })
+        : undefined
+    const graphs: DenoiserGraphs = { whole, shallow }
     const release = () => {
-      unet.release()
+      graphs.whole.release()
+      shallow?.release()
       controls?.release()
     }
-    return { unet, controls, release }
+    return { graphs, controls, release }
   } catch (error) {
+    whole?.release()
     controls?.release()
     throw error
   }

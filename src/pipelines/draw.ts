@@ -94,7 +94,8 @@ export async function draw(
   checkMemory(model)
   signal?.throwIfAborted()
   const timings = { load: 0, encode: 0, denoise: 0, decode: 0 }
-  const { guidanceScale, guidanceRescale, guidanceInterval, eta, clipSkip, promptSyntax } = settings
+  const { guidanceScale, guidanceRescale, guidanceInterval, cacheInterval, eta, clipSkip, promptSyntax } =
+    settings
   const guided = guidanceScale > 1
   const texts = [...settings.prompt, ...(guided ? settings.negativePrompt : [])]
 
@@ -129,6 +130,7 @@ export async function draw(
     guidanceScale,
     guidanceRescale,
     guidanceInterval,
+    cacheInterval,
     scheduler,
     random,
     eta,

@@ -7,7 +7,7 @@ import type { UNetConfig } from "../models/config/unet.ts"
 import { unetConfig } from "../models/config/unet.ts"
 import { autoencoderParameters } from "../models/parameters/autoencoder.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
-import { unet } from "../models/unet.ts"
+import { deepUnet, shallowUnet } from "../models/unet.ts"
 import { fusesAttention } from "../runtime/attention-check.ts"
 import { chooseDevice } from "../runtime/device.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
@@ -108,13 +108,14 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const vaeWeights = componentWeights(vaeFiles, autoencoderParameters(vae))
 
   const describeDenoiser: Describe = (inputs) => {
-    const { sample, timestep, encoderHiddenStates, textEmbeds, timeIds } = inputs
+    const { sample, timestep, encoderHiddenStates, textEmbeds, timeIds, deep } = inputs
     const weights = unetWeights()
     const residuals = residualsAmong(inputs)
     const asked = { sample, timestep, encoderHiddenStates, textEmbeds, timeIds, residuals }
-    const output = unet(asked, weights, denoiser)
+    if (deep !== undefined) return { output: shallowUnet({ ...asked, deep }, weights, denoiser) }
+    const outputs = deepUnet(asked, weights, denoiser)
     checkAllRead(weights)
-    return { output }
+    return { ...outputs }
   }
   const unetNetwork = network(describeDenoiser, running)
 

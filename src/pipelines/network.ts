@@ -43,6 +43,8 @@ export type Pass = (outputs: Inputs<Value>) => Inputs<Value>
 
 /** A loaded graph. */
 export interface OpenNetwork {
+  /** Names of the inputs that it reads; a part of a model may read less than the whole. */
+  readonly reads: ReadonlySet<string>
   /** Runs the graph once; `outputs` names those wanted (all by default). */
   run(inputs: Inputs<Tensor>, outputs?: readonly string[]): Promise<Record<string, Tensor>>
   /** Lets the graph be unloaded when room is needed. A second call does nothing. */
@@ -63,8 +65,11 @@ export interface NetworkOptions extends SessionOptions {
 /** Graphs out of use stay loaded while their weights, in the form that they run in, take no more than this. */
 const KEPT_BYTES = 2 ** 30
 
-/** Graphs with more weights than this are loaded as two, where a CPU rearranges them: below, it takes no time to speak of. */
-const CUT_BYTES = 2 ** 30
+/**
+ * Graphs with more weights than this are loaded as two, where a CPU rearranges them: SDXL's takes half a minute as one. A run
+ * of two may take a little longer than of one, by less than the machine measured on was even, so smaller ones stay whole.
+ */
+const CUT_BYTES = 2 ** 32
 
 interface Entry {
   readonly session: Promise<Session>
@@ -109,7 +114,7 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
     const { run, release, reads } = await shared.open({ ...inputs, ...fixed })
     // A stage of a model may have no layer that an update changes.
     const read = Object.fromEntries(Object.entries(fixed).filter(([name]) => reads.has(name)))
-    return { run: (given, outputs) => run({ ...given, ...read }, outputs), release }
+    return { reads, run: (given, outputs) => run({ ...given, ...read }, outputs), release }
   }
   return {
     open,
@@ -140,7 +145,7 @@ function member(shared: Graphs, fixed: Inputs<Tensor>): Network {
 
 /** The loaded graphs of one description. */
 interface Graphs extends Pick<Network, "isLoaded"> {
-  open(inputs: Inputs<ValueType>): Promise<OpenNetwork & Pick<Entry, "reads">>
+  open(inputs: Inputs<ValueType>): Promise<OpenNetwork>
   /** Counts a network that uses them, until it leaves; with the last one they are closed. */
   join(): () => Promise<void>
   /** Graphs of the same description with more changes. */

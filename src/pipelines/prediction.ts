@@ -26,6 +26,17 @@ export interface GuidedWalk {
    * al. 2024). Without it, at every step.
    */
   readonly guidanceInterval?: Interval
+  /**
+   * The denoiser runs whole at every so many of its runs only, and between them its outermost layers alone, around what the
+   * inner ones last made (Ma et al. 2024: DeepCache). Default 1: it always runs whole.
+   */
+  readonly cacheInterval?: number
+}
+
+/** A denoiser's graphs: the whole, and where its inner layers are not always run the outermost alone. */
+export interface DenoiserGraphs {
+  readonly whole: OpenNetwork
+  readonly shallow?: OpenNetwork
 }
 
 /** Whether a walk is led away from anything. */
@@ -69,32 +80,43 @@ export type Predict = (
 ) => Promise<Tensor<"float32">>
 
 /** Runs a denoiser opened for `contextOfRun` at each step of a walk, and leads it. */
-export function predictor(unet: OpenNetwork, walk: GuidedWalk): Predict {
+export function predictor({ whole, shallow }: DenoiserGraphs, walk: GuidedWalk): Predict {
   const { conditioning, negative, guidanceScale = 1, guidanceRescale, guidanceInterval } = walk
+  const { cacheInterval = 1 } = walk
   const guided = isGuided(walk)
   const context = contextOf(walk)
+  /** What the inner layers last made, for each conditioning. */
+  const made = new Map<Conditioning, Tensor>()
   const run = async (
     sample: Tensor<"float32">,
     timestep: number,
     told: Conditioning,
     residuals: Residuals | undefined,
+    index: number,
   ) => {
     const levels = new Float32Array(sample.shape[0]).fill(timestep)
     const feeds = { sample, timestep: float32([levels.length], levels), ...told, ...residuals }
-    return (await unet.run(feeds)).output as Tensor<"float32">
+    const deep = made.get(told)
+    if (shallow !== undefined && deep !== undefined && index % cacheInterval > 0) {
+      const read = Object.entries({ ...feeds, deep }).filter(([name]) => shallow.reads.has(name))
+      return (await shallow.run(Object.fromEntries(read))).output as Tensor<"float32">
+    }
+    const outputs = await whole.run(feeds, shallow === undefined ? ["output"] : ["output", "deep"])
+    if (shallow !== undefined) made.set(told, outputs.deep)
+    return outputs.output as Tensor<"float32">
   }
   return async (seen, timestep, residuals, index, steps) => {
-    if (!guided) return run(seen, timestep, context, residuals)
+    if (!guided) return run(seen, timestep, context, residuals, index)
     if (guidanceInterval === undefined) {
-      const both = await run(joinRows([seen, seen]), timestep, context, residuals)
+      const both = await run(joinRows([seen, seen]), timestep, context, residuals, index)
       return guide(both, guidanceScale, guidanceRescale)
     }
     const batch = seen.shape[0]
     const half = (first: number) =>
       residuals && mapResiduals(residuals, (rows) => rowsOf(rows, first, first + batch))
-    const towards = await run(seen, timestep, conditioning, half(batch))
+    const towards = await run(seen, timestep, conditioning, half(batch), index)
     if (!isWithin(guidanceInterval, index, steps)) return towards
-    const away = await run(seen, timestep, negative!, half(0))
+    const away = await run(seen, timestep, negative!, half(0), index)
     return guide(joinRows([away, towards]), guidanceScale, guidanceRescale)
   }
 }

@@ -38,6 +38,12 @@ export interface PictureOptions extends TileOptions {
    */
   readonly guidanceInterval?: Interval
   /**
+   * The denoiser runs whole at every so many of its runs only, 2 to 5, and between them its outermost layers alone, around
+   * what the inner ones last made: much less work, and less exact the more there are between (Ma et al. 2024: DeepCache).
+   * Default 1: it always runs whole.
+   */
+  readonly cacheInterval?: number
+  /**
    * 0 to 2^64 - 1: the same seed makes the same pictures. One seed draws the noise of all pictures in turn; a list has
    * one for each, and each picture is then the one that its seed makes alone. Default: a random one, told in the result.
    */
@@ -106,6 +112,8 @@ export interface Settings {
   readonly guidanceRescale: number
   /** The share of the steps that was guided, where not all were. */
   readonly guidanceInterval?: Interval
+  /** At how many of its runs the denoiser ran whole, one in so many, where not at all. */
+  readonly cacheInterval?: number
   readonly seed: number | bigint | readonly (number | bigint)[]
   /** The seed of which these are variations, and how far they are from it, where there is one. */
   readonly variationOf?: number | bigint
@@ -174,6 +182,7 @@ export function resolveSettings(
     guidanceScale: options.guidanceScale ?? model.defaults.guidanceScale,
     guidanceRescale: options.guidanceRescale ?? 0,
     ...(options.guidanceInterval !== undefined && { guidanceInterval: options.guidanceInterval }),
+    ...(options.cacheInterval !== undefined && { cacheInterval: options.cacheInterval }),
     seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
     ...(options.variationOf !== undefined && {
       variationOf: options.variationOf,
@@ -213,6 +222,7 @@ export function resolveSettings(
     throw new UsageError(`guidanceScale is ${settings.guidanceScale}; give a number, such as 7.5.`)
   checkShare("guidanceRescale", settings.guidanceRescale)
   if (settings.guidanceInterval !== undefined) checkInterval(settings.guidanceInterval)
+  if (settings.cacheInterval !== undefined) checkInteger("cacheInterval", settings.cacheInterval, 1)
   checkShare("eta", settings.eta)
   if (settings.strength !== undefined) checkStrength(settings.strength, settings.steps)
   if (settings.variationOf === undefined && options.variationStrength !== undefined)

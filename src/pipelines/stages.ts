@@ -52,9 +52,9 @@ export function stagedNetwork(stages: readonly Stage[]): Network {
   }
   return {
     run,
-    async open() {
+    async open(inputs) {
       checkOpen()
-      return { run, release() {} }
+      return { reads: new Set(Object.keys(inputs)), run, release() {} }
     },
     isLoaded: () => stages.some(({ network }) => network.isLoaded()),
     with(updates, fixed) {

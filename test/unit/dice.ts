@@ -7,6 +7,14 @@ export interface Dice {
   readonly pick: <T>(choices: readonly T[]) => T
 }
 
+/**
+ * How many inputs a test tries that tries `usual` many in a quick check: `npm test` tries LIMN_FUZZ times as many, and
+ * a longer look is a larger LIMN_FUZZ.
+ */
+export function fuzzRounds(usual: number): number {
+  return usual * Number(process.env.LIMN_FUZZ ?? 1)
+}
+
 export function dice(seed: number): Dice {
   let state = seed >>> 0
   const next = () => {

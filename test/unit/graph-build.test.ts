@@ -348,15 +348,15 @@ describe("weights", () => {
   })
 })
 
-test("a graph of 20,000 operators in a row overflows no stack", () => {
+test("a graph of 10,000 operators in a row overflows no stack", () => {
   const x = input("x", "float32", [])
   let y: Value = x
-  for (let i = 0; i < 20_000; i++) y = ops.sin(y)
+  for (let i = 0; i < 10_000; i++) y = ops.sin(y)
   const [g] = gradient(y, [x])
-  expect(order([g]).length).toBeGreaterThan(50_000)
+  expect(order([g]).length).toBeGreaterThan(25_000)
   const graph = build({ y, g })
-  expect(print(graph).length).toBeGreaterThan(1_000_000)
-  expect(encodeOnnxModel(toOnnx(graph)).length).toBeGreaterThan(1_000_000)
+  expect(print(graph).length).toBeGreaterThan(500_000)
+  expect(encodeOnnxModel(toOnnx(graph)).length).toBeGreaterThan(500_000)
 })
 
 function namesOf(outputs: Readonly<Record<string, Value>>): string[] {

@@ -12,10 +12,10 @@ export function forEachIndex(shape: Shape, visit: (index: readonly number[], at:
   const count = sizeOf(shape)
   for (let at = 0; at < count; at++) {
     let rest = at
-    const index = new Array<number>(shape.length)
+    const index = shape.slice()
     for (let axis = shape.length - 1; axis >= 0; axis--) {
       index[axis] = rest % shape[axis]
-      rest = Math.floor(rest / shape[axis])
+      rest = (rest - index[axis]) / shape[axis]
     }
     visit(index, at)
   }
@@ -23,11 +23,16 @@ export function forEachIndex(shape: Shape, visit: (index: readonly number[], at:
 
 /** The place of an index of a shape. */
 export function offset(shape: Shape, index: readonly number[]): number {
-  return shape.reduce((at, size, axis) => at * size + index[axis], 0)
+  let at = 0
+  for (let axis = 0; axis < shape.length; axis++) at = at * shape[axis] + index[axis]
+  return at
 }
 
 /** The place of an index of a broadcast result. */
 export function broadcastOffset(shape: Shape, index: readonly number[]): number {
   const lead = index.length - shape.length
-  return shape.reduce((at, size, axis) => at * size + (size === 1 ? 0 : index[axis + lead]), 0)
+  let at = 0
+  for (let axis = 0; axis < shape.length; axis++)
+    at = at * shape[axis] + (shape[axis] === 1 ? 0 : index[axis + lead])
+  return at
 }

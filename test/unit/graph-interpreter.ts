@@ -77,7 +77,9 @@ function convolved(
           const row = y * stride + i - padding[0]
           const column = z * stride + j - padding[1]
           if (row >= 0 && row < height && column >= 0 && column < width)
-            sum += x.data[offset(x.shape, [n, c, row, column])] * w.data[offset(w.shape, [o, c, i, j])]
+            sum +=
+              x.data[((n * channels + c) * height + row) * width + column] *
+              w.data[((o * channels + c) * kh + i) * kw + j]
         }
     out[at] = sum
   })

@@ -9,7 +9,7 @@ import { looksLikeRepo } from "../../src/runtime/hub/names.ts"
 import { inParallel } from "../../src/runtime/platform/node/hub/parallel.ts"
 import { PassingError, patiently } from "../../src/runtime/platform/node/hub/patience.ts"
 import { hubSettings } from "../../src/runtime/platform/node/hub/settings.ts"
-import { dice } from "./dice.ts"
+import { dice, fuzzRounds } from "./dice.ts"
 
 describe("settings from the environment", () => {
   const home = mkdtempSync(join(tmpdir(), "limn-settings-"))
@@ -85,9 +85,10 @@ describe("listings", () => {
 
   it("never lead out of the repository, and never fail but by a FormatError", () => {
     const { below, pick } = dice(7)
+    const rounds = fuzzRounds(5000)
     const bits = ["..", ".", "/", "\\", "C:", ":", "a", "b.json", "\0", "~", " ", "é", "//", "con", "%2e%2e"]
     let accepted = 0
-    for (let n = 0; n < 20_000; n++) {
+    for (let n = 0; n < rounds; n++) {
       const rfilename = Array.from({ length: 1 + below(5) }, () => pick(bits)).join("")
       const damaged = structuredClone(answer) as Record<string, unknown> & typeof answer
       damaged.siblings[0].rfilename = rfilename
@@ -98,13 +99,13 @@ describe("listings", () => {
         for (const name of files.keys())
           for (const path of [posix, win32]) {
             const root = path.resolve("/cache/snapshot")
-            expect(path.resolve(root, name).startsWith(root + path.sep)).toBe(true)
+            if (!path.resolve(root, name).startsWith(root + path.sep)) expect.fail(`${name} leads out`)
           }
       } catch (error) {
         if (!(error instanceof FormatError)) throw error
       }
     }
-    expect(accepted).toBeGreaterThan(500)
+    expect(accepted).toBeGreaterThan(rounds / 40)
   })
 })
 

@@ -18,7 +18,7 @@ import { parseLoraKey, textLoraPart, unetLoraPart } from "../../src/models/lora-
 import { formatLoraSummary, summarizeLora } from "../../src/models/lora-summary.ts"
 import { clipTextParameters } from "../../src/models/parameters/clip-text.ts"
 import { unetParameters } from "../../src/models/parameters/unet.ts"
-import { dice } from "./dice.ts"
+import { dice, fuzzRounds } from "./dice.ts"
 import { goldenJson, goldenTensors, relativeDifference } from "./golden.ts"
 import { interpret } from "./graph-interpreter.ts"
 import { clipL, sd14Unet } from "./published-configs.ts"
@@ -319,7 +319,8 @@ describe("what does not fit", () => {
     expect(() => read(twice)).toThrow(/twice, by two of its names/)
   })
 
-  test("ten thousand damaged files are read or refused by a FormatError", () => {
+  test("damaged files are read or refused by a FormatError", () => {
+    const rounds = fuzzRounds(2000)
     const { below } = dice(5)
     const factors = goldenTensors("lora/layers.safetensors")
     const keys = Object.keys(factors).filter((name) => name.startsWith("lora_unet_"))
@@ -335,7 +336,7 @@ describe("what does not fit", () => {
       aliases: new Map([...layers.keys()].map((kind) => [kind, kind])),
     } as const
     let refused = 0
-    for (let i = 0; i < 10_000; i++) {
+    for (let i = 0; i < rounds; i++) {
       const damaged: Record<string, Tensor> = {}
       const hit = keys[below(keys.length)]
       const own = keys.filter((key) => key.split(".")[0] === hit.split(".")[0])
@@ -352,11 +353,11 @@ describe("what does not fit", () => {
       try {
         readLora(sourceOf(damaged), [part])
       } catch (error) {
-        expect(error).toBeInstanceOf(FormatError)
+        if (!(error instanceof FormatError)) throw error
         refused++
       }
     }
-    expect(refused).toBeGreaterThan(3000)
-    expect(refused).toBeLessThan(10_000)
+    expect(refused).toBeGreaterThan(rounds * 0.3)
+    expect(refused).toBeLessThan(rounds)
   })
 })

@@ -6,8 +6,7 @@ import { readPngText } from "../../src/formats/png-text.ts"
 import { FormatError, LimnError } from "../../src/ground/errors.ts"
 import type { Pixels } from "../../src/ground/image.ts"
 import { pixels } from "../../src/ground/image.ts"
-import type { Dice } from "./dice.ts"
-import { dice } from "./dice.ts"
+import { type Dice, dice, fuzzRounds } from "./dice.ts"
 
 const SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
 
@@ -333,7 +332,8 @@ describe("refusals", () => {
     expect(() => decodePng(bytes, "x.png")).toThrow(message)
   })
 
-  it("4000 damaged files give FormatErrors or pictures", () => {
+  it("damaged files give FormatErrors or pictures", () => {
+    const rounds = fuzzRounds(1000)
     const d = dice(7)
     const text = chunk(
       "iTXt",
@@ -344,7 +344,7 @@ describe("refusals", () => {
       return [file, new Uint8Array(Buffer.concat([file.subarray(0, 33), text, file.subarray(33)]))]
     })
     let pictures = 0
-    for (let i = 0; i < 4000; i++) {
+    for (let i = 0; i < rounds; i++) {
       const bytes = damage(files[i % files.length], d)
       for (const read of [decodePng, readPngText]) {
         try {
@@ -355,8 +355,8 @@ describe("refusals", () => {
         }
       }
     }
-    expect(pictures).toBeGreaterThan(200)
-    expect(pictures).toBeLessThan(3000)
+    expect(pictures).toBeGreaterThan(rounds / 20)
+    expect(pictures).toBeLessThan(rounds * 0.75)
   })
 })
 

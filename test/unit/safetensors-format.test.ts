@@ -14,7 +14,7 @@ import { FormatError, LimnError } from "../../src/ground/errors.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32, tensor, toFloat32 } from "../../src/ground/tensor.ts"
-import { dice } from "./dice.ts"
+import { dice, fuzzRounds } from "./dice.ts"
 
 const dtypes = Object.keys(arrayOf) as DType[]
 
@@ -252,7 +252,8 @@ function watched(bytes: Uint8Array): ByteSource & { asked: () => number } {
   }
 }
 
-describe("20,000 damaged files", () => {
+describe("damaged files", () => {
+  const rounds = fuzzRounds(4000)
   const { below, pick } = dice(20261122)
   const NUMBERS = [
     "0",
@@ -351,10 +352,10 @@ describe("20,000 damaged files", () => {
       concat(encodeSafetensors(randomTensors(seed), seed % 3 === 0 ? { format: "pt" } : {})),
     )
     let taken = 0
-    for (let i = 0; i < 20_000; i++) if (readAll(damage(whole[i % whole.length]))) taken++
+    for (let i = 0; i < rounds; i++) if (readAll(damage(whole[i % whole.length]))) taken++
     // Damage to tensors' bytes or to names cannot be noticed; most of the rest must be.
-    expect(taken).toBeGreaterThan(1000)
-    expect(taken).toBeLessThan(12_000)
+    expect(taken).toBeGreaterThan(rounds / 20)
+    expect(taken).toBeLessThan(rounds * 0.6)
     expect(Object.getOwnPropertyNames(Object.prototype)).toEqual(before)
   })
 })

@@ -17,7 +17,7 @@ import type { ParameterSpec } from "../../src/models/parameters/module.ts"
 import { fittedModel } from "../../src/models/published-model.ts"
 import { publishedStableDiffusion1 } from "../../src/models/stable-diffusion-1.ts"
 import { publishedSdxl, publishedTurbo } from "../../src/models/stable-diffusion-xl.ts"
-import { dice } from "./dice.ts"
+import { dice, fuzzRounds } from "./dice.ts"
 import * as published from "./published-configs.ts"
 import type { OriginalName } from "./tiny-stable-diffusion.ts"
 import {
@@ -150,8 +150,9 @@ describe("configurations", () => {
 
   test("from foreign shapes are refused or give a model's tensors, never anything else", () => {
     const random = dice(17)
+    const rounds = fuzzRounds(100)
     let refused = 0
-    for (let round = 0; round < 300; round++) {
+    for (let round = 0; round < rounds; round++) {
       // Multiples of 64 now and then, so that some go together.
       const sizes = round % 2 === 0 ? [0, 1, 3, 9, 32, 63, 64, 1e9] : [64, 128]
       const shapeOf = () =>
@@ -165,15 +166,15 @@ describe("configurations", () => {
       for (const [part, config] of Object.entries({ unet, vae, text_encoder: texts[0] }))
         try {
           const specs = specsOf(part, config)
-          expect(
-            specs.flatMap(({ shape }) => shape).every((count) => Number.isInteger(count) && count > 0),
-          ).toBe(true)
+          const counts = specs.flatMap(({ shape }) => shape)
+          if (!counts.every((count) => Number.isInteger(count) && count > 0))
+            expect.fail(`${part} has a shape of ${counts}`)
         } catch (error) {
-          expect(error).toBeInstanceOf(FormatError)
+          if (!(error instanceof FormatError)) throw error
           refused++
         }
     }
-    expect(refused).toBeGreaterThan(50)
-    expect(refused).toBeLessThan(850)
+    expect(refused).toBeGreaterThan(rounds / 6)
+    expect(refused).toBeLessThan(rounds * 2.8)
   })
 })

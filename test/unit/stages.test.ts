@@ -29,7 +29,7 @@ function adding(amount: number, name: string, log: string[]): Network {
     run,
     async open() {
       log.push(`${name} opens`)
-      return { run, release: () => log.push(`${name} closes`) }
+      return { reads: new Set(["x"]), run, release: () => log.push(`${name} closes`) }
     },
     isLoaded: () => false,
     with: (updates) => adding(amount + 10 * updates.length, name, log),

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { gunzipSync } from "node:zlib"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
 import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
-import type { Shape } from "../../src/ground/shape.ts"
+import { type Shape, sizeOf } from "../../src/ground/shape.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32, int64, tensorFromBytes, toHalf } from "../../src/ground/tensor.ts"
 import { autoencoderConfig } from "../../src/models/config/autoencoder.ts"
@@ -146,24 +146,33 @@ export function specsOf(part: string, config: object): ParameterSpec[] {
   return clipTextParameters(clipTextConfig(config, part))
 }
 
-/** Draws a model of a family. */
+/** How many normal numbers a model is made of. A prime, so that no row of a matrix is another's. */
+const poolSize = 1_000_003
+
+/** Draws a model of a family: each tensor another stretch of a million numbers, since drawing all takes seconds. */
 export function tinyModel(seed: number, family = tinyStableDiffusion1): WholeModel {
   const random = cpuGenerator(seed)
+  const pool = random.randn([poolSize]).data.map((z) => 0.1 * z)
   const drawn = (specs: readonly ParameterSpec[]): Tensors =>
     new Map(
       specs.map(({ name, shape }) => {
-        const center = /norm\d?\.weight$/.test(name) ? 1 : 0
-        return [
-          name,
-          float32(
-            shape,
-            random.randn(shape).data.map((z) => center + 0.1 * z),
-          ),
-        ]
+        const values = stretch(pool, Number(random.randint(0, poolSize, [1]).data[0]), sizeOf(shape))
+        return [name, float32(shape, /norm\d?\.weight$/.test(name) ? values.map((z) => 1 + z) : values)]
       }),
     )
   const parts = Object.entries(family.configs).map(([part, config]) => [part, drawn(specsOf(part, config))])
   return { family, parts: Object.fromEntries(parts) }
+}
+
+/** `count` numbers from `start` on, around and around. */
+function stretch(pool: Float32Array, start: number, count: number): Float32Array {
+  const out = new Float32Array(count)
+  for (let done = 0; done < count; ) {
+    const piece = pool.subarray((start + done) % pool.length).subarray(0, count - done)
+    out.set(piece, done)
+    done += piece.length
+  }
+  return out
 }
 
 /** The same model rounded to a half type. */

@@ -11,7 +11,7 @@ import { arrayOf } from "../../src/ground/dtype.ts"
 import { FormatError } from "../../src/ground/errors.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32, tensor, toFloat32 } from "../../src/ground/tensor.ts"
-import { dice } from "./dice.ts"
+import { dice, fuzzRounds } from "./dice.ts"
 import { goldenFolder, goldenNames, goldenTensors } from "./golden.ts"
 import { pickled, torchCheckpoint, torchZip, zipOf } from "./torch-writer.ts"
 
@@ -268,7 +268,8 @@ describe("hostile pickles", () => {
   })
 })
 
-describe("20,000 damaged files", () => {
+describe("damaged files", () => {
+  const rounds = fuzzRounds(4000)
   const { below, pick } = dice(20261125)
   const names = goldenNames("torch", /^(?!expected).*\.pt$/).map((name) => name.replace(/\.pt$/, ""))
   const wide = torchCheckpoint(new Map([["w", float32([2, 2], [1, 2, 3, 4])]]), { zip64: true })
@@ -328,17 +329,17 @@ describe("20,000 damaged files", () => {
       if (error instanceof FormatError) return false
       throw error
     } finally {
-      expect(largest).toBeLessThanOrEqual(bytes.length)
+      if (largest > bytes.length) expect.fail(`${largest} bytes were read of ${bytes.length}`)
     }
   }
 
   it("give FormatErrors or sound tensors, never a read of more than the file", () => {
     const before = Object.getOwnPropertyNames(Object.prototype)
     let taken = 0
-    for (let i = 0; i < 20_000; i++) if (readAll(damage(pick(whole)))) taken++
+    for (let i = 0; i < rounds; i++) if (readAll(damage(pick(whole)))) taken++
     // Damage to tensors' bytes, names and inert classes cannot be noticed; much of the rest must be.
-    expect(taken).toBeGreaterThan(1000)
-    expect(taken).toBeLessThan(14_000)
+    expect(taken).toBeGreaterThan(rounds / 20)
+    expect(taken).toBeLessThan(rounds * 0.7)
     expect(Object.getOwnPropertyNames(Object.prototype)).toEqual(before)
   }, 120_000)
 })

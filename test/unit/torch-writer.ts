@@ -85,7 +85,9 @@ export function zipOf(
   end.writeUInt32LE(zip64 ? 0xffffffff : length, 12)
   end.writeUInt32LE(zip64 ? 0xffffffff : start, 16)
   add(end)
-  return new Uint8Array(Buffer.concat(chunks))
+  const whole = Buffer.concat(chunks)
+  // No Buffer, whose slices share its memory.
+  return new Uint8Array(whole.buffer, whole.byteOffset, whole.length)
 }
 
 function extra64(numbers: readonly number[]): Buffer {

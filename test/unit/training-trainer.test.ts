@@ -1,10 +1,11 @@
-import { afterEach, describe, expect, test, vi } from "vitest"
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest"
 import { input } from "../../src/graph/node.ts"
 import { linear, meanSquaredError } from "../../src/graph/ops/index.ts"
 import { LimnError } from "../../src/ground/errors.ts"
 import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import { float32, type Tensor } from "../../src/ground/tensor.ts"
 import type { Session, SessionOptions } from "../../src/runtime/session.ts"
+import * as sessions from "../../src/runtime/session.ts"
 import {
   DivergenceError,
   type Objective,
@@ -18,26 +19,26 @@ import {
 /** Sessions that are open now, and how each was opened. */
 const open = new Map<Session, SessionOptions | undefined>()
 
-vi.mock("../../src/runtime/session.ts", async (original) => {
-  const real = await original<typeof import("../../src/runtime/session.ts")>()
-  return {
-    ...real,
-    async openSession(...args: Parameters<typeof real.openSession>) {
-      const session = await real.openSession(...args)
-      const counted: Session = {
-        ...session,
-        close() {
-          open.delete(counted)
-          return session.close()
-        },
-      }
-      open.set(counted, args[1])
-      return counted
-    },
-  }
+const { openSession } = sessions
+beforeEach(() => {
+  vi.spyOn(sessions, "openSession").mockImplementation(async (graph, options) => {
+    const session = await openSession(graph, options)
+    const counted: Session = {
+      ...session,
+      close() {
+        open.delete(counted)
+        return session.close()
+      },
+    }
+    open.set(counted, options)
+    return counted
+  })
 })
 
-afterEach(() => expect(open.size, "sessions left open").toBe(0))
+afterEach(() => {
+  vi.restoreAllMocks()
+  expect(open.size, "sessions left open").toBe(0)
+})
 
 const options: TrainerOptions = {
   steps: 5,
@@ -171,7 +172,7 @@ describe("batches whose gradients are averaged", () => {
     ).toBeGreaterThan(0.01)
   })
 
-  test.each([1, 2, 3, 4, 7])("give the same bits in %i lanes as in one", async (threads) => {
+  test.each([1, 2, 3, 4])("give the same bits in %i lanes as in one", async (threads) => {
     const [together, apart] = [begin(), begin()]
     const lanes: (number | undefined)[] = []
     await run(regression(4), together, { accumulation: threads, threads: 1 })

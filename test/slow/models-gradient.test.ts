@@ -16,7 +16,7 @@ import { clipTextConfig } from "../../src/models/config/clip-text.ts"
 import { unetConfig } from "../../src/models/config/unet.ts"
 import { unet } from "../../src/models/unet.ts"
 import { openSession } from "../../src/runtime/session.ts"
-import { goldenJson, goldenTensors } from "./golden.ts"
+import { goldenJson, goldenTensors } from "../unit/golden.ts"
 
 /** The network's outputs that the loss compares with `target`, from its inputs by the golden file's names. */
 type Forward = (inputs: Readonly<Record<string, Value>>, w: Weights, config: unknown) => Value

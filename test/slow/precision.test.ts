@@ -14,7 +14,7 @@ import { unetParameters } from "../../src/models/parameters/unet.ts"
 import { unet } from "../../src/models/unet.ts"
 import { componentWeights, openComponent } from "../../src/pipelines/component.ts"
 import { openSession } from "../../src/runtime/session.ts"
-import { goldenFolder, goldenTensors, relativeDifference } from "./golden.ts"
+import { goldenFolder, goldenTensors, relativeDifference } from "../unit/golden.ts"
 
 /** Rounding to eleven bits, and its way through a tiny network. */
 const tolerance = 0.02

@@ -26,7 +26,7 @@ import {
   stableDiffusionXlPreview,
 } from "../../src/pipelines/preview-factors.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
-import { goldenFolder, goldenJson, goldenTensors } from "./golden.ts"
+import { goldenFolder, goldenJson, goldenTensors } from "../unit/golden.ts"
 
 const tiny = join(goldenFolder, "pipeline/model")
 const taesd = join(goldenFolder, "taesd/random")

@@ -15,9 +15,9 @@ import { load } from "../../src/pipelines/load.ts"
 import { lora } from "../../src/pipelines/lora.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
-import { goldenFolder, tensorsIn } from "./golden.ts"
-import { commit, hubFixture, namesBelow } from "./hub-fixture.ts"
-import { filesIn } from "./hub-server.ts"
+import { goldenFolder, tensorsIn } from "../unit/golden.ts"
+import { commit, hubFixture, namesBelow } from "../unit/hub-fixture.ts"
+import { filesIn } from "../unit/hub-server.ts"
 
 const nets = join(goldenFolder, "controlnet")
 const ink = join(goldenFolder, "lora/ink.safetensors")

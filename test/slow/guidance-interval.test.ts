@@ -9,7 +9,7 @@ import type { Model } from "../../src/pipelines/model.ts"
 import { readPictureSettings } from "../../src/pipelines/picture-settings.ts"
 import type { TextToImageOptions } from "../../src/pipelines/text-to-image.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
-import { goldenFolder } from "./golden.ts"
+import { goldenFolder } from "../unit/golden.ts"
 
 let model: Model
 let controlled: Model

@@ -14,7 +14,7 @@ import { initialize } from "../../src/models/parameters/initialize.ts"
 import { openComponent } from "../../src/pipelines/component.ts"
 import { openSession } from "../../src/runtime/session.ts"
 import { controlling } from "../../src/training/objectives/controlling.ts"
-import { goldenFolder } from "./golden.ts"
+import { goldenFolder } from "../unit/golden.ts"
 
 const batchSize = 2
 const [width, height] = [48, 40]
