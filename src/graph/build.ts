@@ -44,7 +44,7 @@ export function build(outputs: Readonly<Record<string, Value>>): Graph {
 
 const common: DeviceRules = { rules: {}, fusions: {} }
 
-/** What is written otherwise than for the CPU. */
+/** What is written otherwise than for the CPU. CUDA has all that the CPU has; what else it has could not be tried. */
 const deviceRules: { readonly [D in Device]: DeviceRules } = { cpu: common, webgpu, cuda: common }
 
 /** How a graph is written. */
