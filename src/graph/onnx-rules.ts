@@ -173,7 +173,7 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
 }
 
 /** ONNX's numbers for the element types (TensorProto.DataType). */
-const onnxTypes = {
+export const onnxTypes = {
   float32: 1,
   uint8: 2,
   int8: 3,

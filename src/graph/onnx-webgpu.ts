@@ -1,6 +1,6 @@
 import type { DeviceRules, Emitter, OnnxRule } from "./emitter.ts"
 import { ints } from "./emitter.ts"
-import { groupedNorm, numbers, onnxRules } from "./onnx-rules.ts"
+import { groupedNorm, numbers, onnxRules, onnxTypes } from "./onnx-rules.ts"
 import type { Value } from "./value.ts"
 import { isOp } from "./value.ts"
 
@@ -57,6 +57,15 @@ export const webgpu: DeviceRules = {
     },
   },
   fusions: {
+    cast: {
+      // Adapters need not have float16: a table that is stored so is cast when it is loaded.
+      reads: ({ inputs: [x], attributes: { to } }, inner) =>
+        to === "float32" && isOp(x, "gatherRows") && inner(x) ? x.inputs : undefined,
+      write: (emit, [table, ids], output, { inputs: [x], attributes: { to } }) => {
+        const full = emit.add("Cast", [table], { attributes: { to: BigInt(onnxTypes[to]) } })
+        if (isOp(x, "gatherRows")) onnxRules.gatherRows(emit, [full, ids], output, x)
+      },
+    },
     add: {
       reads: ({ inputs: [x, bias] }, inner) =>
         isOp(x, "matmul") && inner(x) && isGemm(x) && bias.shape.length === 1 && bias.shape[0] > 1
