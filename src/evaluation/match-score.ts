@@ -16,6 +16,8 @@ import { checkAllRead, componentWeights, openComponent } from "../pipelines/comp
 import { network } from "../pipelines/network.ts"
 import { joinRows } from "../pipelines/rows.ts"
 import { openTokenizer } from "../pipelines/tokenizer.ts"
+import { fusesAttention } from "../runtime/attention-check.ts"
+import { chooseDevice } from "../runtime/device.ts"
 import type { SessionOptions } from "../runtime/session.ts"
 
 /** Two towers that learnt to give a picture and a text that say the same embeddings of the same direction. */
@@ -64,7 +66,9 @@ export async function openScorer(
     ...clipVisionParameters(vision),
     logitScale,
   ])
-  const running = { ...options, precision: "fp32" } as const
+  const device = await chooseDevice(options.device ?? "auto")
+  const fusedAttention = await fusesAttention(device)
+  const running = { ...options, device, fusedAttention, precision: "fp32" } as const
 
   const imageTower = network(({ pixels }) => {
     const weights = weightsOf()

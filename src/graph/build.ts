@@ -2,9 +2,10 @@ import type { OnnxInitializer, OnnxModel, OnnxNode, OnnxValueInfo } from "../for
 import { LimnError } from "../ground/errors.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { rawBytes } from "../ground/tensor.ts"
-import type { Emitter, OnnxRule } from "./emitter.ts"
-import { onnxRules } from "./onnx-rules.ts"
-import { isOp, type Op, type Value } from "./value.ts"
+import type { Device, DeviceRules, Emitter } from "./emitter.ts"
+import { fuse } from "./fusions.ts"
+import { composedAttention, webgpu } from "./onnx-webgpu.ts"
+import { isOp, type Value } from "./value.ts"
 
 /** A described computation with its order and its names fixed. */
 export interface Graph {
@@ -41,8 +42,25 @@ export function build(outputs: Readonly<Record<string, Value>>): Graph {
   return { values, names, outputs }
 }
 
+const common: DeviceRules = { rules: {}, fusions: {} }
+
+/** What is written otherwise than for the CPU. CUDA has all that the CPU has; what else it has could not be tried. */
+const deviceRules: { readonly [D in Device]: DeviceRules } = { cpu: common, webgpu, cuda: common }
+
+/** How a graph is written. */
+export interface OnnxOptions {
+  /** Where it is to run (default: the CPU): providers have different operators. */
+  readonly device?: Device
+  /**
+   * Whether attention is one operator (default), or written out where it would be wrong as one: in two products and a
+   * softmax, with the memory that all scores take.
+   */
+  readonly fusedAttention?: boolean
+}
+
 /** The graph as an ONNX model. Weights stay where they are: byte ranges of their files. */
-export function toOnnx(graph: Graph): OnnxModel {
+export function toOnnx(graph: Graph, { device = "cpu", fusedAttention = true }: OnnxOptions = {}): OnnxModel {
+  const differing = deviceRules[device]
   const nodes: OnnxNode[] = []
   // Listed first, casts of weights are run last, each right before its use: ONNX Runtime walks from the outputs, and takes
   // of a node's inputs the ones listed later first. So not all weights are in memory at once where none is folded.
@@ -66,11 +84,16 @@ export function toOnnx(graph: Graph): OnnxModel {
     return name
   }
 
+  const written = fuse(graph.values, Object.values(graph.outputs), {
+    ...differing,
+    rules: fusedAttention ? differing.rules : { ...differing.rules, attention: composedAttention },
+  })
   for (const value of graph.values) {
     const name = graph.names.get(value)!
+    const how = written.get(value)
     if (isOp(value, "input")) inputs.push({ name, dtype: value.dtype, shape: value.shape })
     else if (isOp(value, "weight")) initializers.push(weightInitializer(name, value))
-    else if (!isOp(value, "constant")) {
+    else if (how !== undefined && !isOp(value, "constant")) {
       const emit: Emitter = {
         constant,
         add: (op, from, { attributes, domain, output = fresh(`${name}.${op}`) } = {}) => {
@@ -84,10 +107,10 @@ export function toOnnx(graph: Graph): OnnxModel {
           return outputs
         },
       }
-      const operands = value.inputs.map((x) =>
+      const operands = how.reads.map((x) =>
         isOp(x, "constant") ? constant(x.attributes.tensor) : graph.names.get(x)!,
       )
-      writeValue(value, emit, operands, name)
+      how.write(emit, operands, name, value)
     }
   }
   const outputs = Object.entries(graph.outputs).map(([name, value]) => {
@@ -130,16 +153,6 @@ export function order(roots: readonly Value[]): Value[] {
     }
   }
   return values
-}
-
-function writeValue<P extends Op>(
-  value: Value<P>,
-  emit: Emitter,
-  operands: readonly string[],
-  name: string,
-): void {
-  const rule: OnnxRule<P> = onnxRules[value.op]
-  rule(emit, operands, name, value)
 }
 
 function weightInitializer(

@@ -3,6 +3,9 @@ import type { Shape } from "../ground/shape.ts"
 import { int64, type Tensor } from "../ground/tensor.ts"
 import type { Op, Value } from "./value.ts"
 
+/** Where a graph runs. */
+export type Device = "cpu" | "webgpu" | "cuda"
+
 /** What a rule writes its nodes with. */
 export interface Emitter {
   /** Adds a node with one result; `output` names the result, a fresh name otherwise. Gives the result's name. */
@@ -25,7 +28,24 @@ export type OnnxRule<P extends Op> = (
   value: Value<P>,
 ) => void
 
-/** Operators of com.microsoft are ONNX Runtime's own; the CPU, CUDA and WebGPU providers all have those used here. */
+/** Several operators that a device runs as one, found at the last of them. */
+export interface Fusion<P extends Op> {
+  /**
+   * What the nodes read, in place of the last operator's inputs; undefined where the others are not there. `inner` says
+   * of a value that it is computed, and read by nothing else.
+   */
+  reads(value: Value<P>, inner: (x: Value) => boolean): readonly Value[] | undefined
+  /** Writes the nodes; its inputs are what `reads` gave. */
+  readonly write: OnnxRule<P>
+}
+
+/** What is written otherwise for one device than for the CPU. */
+export interface DeviceRules {
+  readonly rules: { readonly [P in Op]?: OnnxRule<P> }
+  readonly fusions: { readonly [P in Op]?: Fusion<P> }
+}
+
+/** Operators of com.microsoft are ONNX Runtime's own. Not every provider has every one; where one has not, its rules differ. */
 export const microsoft = "com.microsoft"
 
 /** The name of a vector of integers, as ONNX takes shapes and axes. */

@@ -1,6 +1,6 @@
 import { sizeOf } from "../ground/shape.ts"
 import { float32, type Tensor, toHalf } from "../ground/tensor.ts"
-import type { OnnxRule } from "./emitter.ts"
+import type { Emitter, OnnxRule } from "./emitter.ts"
 import { ints, microsoft } from "./emitter.ts"
 import { int8Conv2d, int8Matmul } from "./onnx-integers.ts"
 import type { Attributes, Op, Value } from "./value.ts"
@@ -17,7 +17,7 @@ const reduction =
     emit.add(op, [x, ints(emit, axes)], { attributes: { keepdims: keepDims ? 1n : 0n }, output })
   }
 
-/** ONNX (opset 21) for every operator. */
+/** ONNX (opset 21) for every operator, as the CPU runs it best. */
 export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
   input: () => {},
   weight: () => {},
@@ -85,19 +85,9 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
     })
   },
 
-  groupNorm: (emit, [x, scale, bias], output, { inputs, dtype, attributes: { groups, eps } }) => {
-    // InstanceNormalization over [B, groups, rest] runs on every provider, and faster on the CPU than GroupNormalization.
-    const { shape } = inputs[0]
-    const grouped = emit.add("Reshape", [
-      x,
-      ints(emit, [shape[0], groups, sizeOf(shape) / shape[0] / groups]),
-    ])
-    const one = emit.constant(floats(dtype, new Float32Array(groups).fill(1)))
-    const zero = emit.constant(floats(dtype, new Float32Array(groups)))
-    const normal = emit.add("InstanceNormalization", [grouped, one, zero], { attributes: { epsilon: eps } })
-    const back = emit.add("Reshape", [normal, ints(emit, shape)])
-    const perChannel = ints(emit, [shape[1], ...shape.slice(2).map(() => 1)])
-    const scaled = emit.add("Mul", [back, emit.add("Reshape", [scale, perChannel])])
+  groupNorm: (emit, [x, scale, bias], output, value) => {
+    const perChannel = ints(emit, [value.shape[1], ...value.shape.slice(2).map(() => 1)])
+    const scaled = emit.add("Mul", [groupedNorm(emit, x, value), emit.add("Reshape", [scale, perChannel])])
     emit.add("Add", [scaled, emit.add("Reshape", [bias, perChannel])], { output })
   },
   groupNormRows: (emit, [x, scale, bias], output, { shape: [batch, rows, channels], attributes }) => {
@@ -177,13 +167,13 @@ export const onnxRules: { readonly [P in Op]: OnnxRule<P> } = {
     const count = sizeOf(inputs[1].shape)
     const flat = emit.add("Reshape", [updates, ints(emit, [count, shape[1]])])
     const index = emit.add("Reshape", [ids, ints(emit, [count, 1])])
-    const empty = emit.add("Expand", [emit.constant(floats(dtype, new Float32Array(1))), ints(emit, shape)])
+    const empty = emit.add("Expand", [emit.constant(numbers(dtype, new Float32Array(1))), ints(emit, shape)])
     emit.add("ScatterND", [empty, index, flat], { attributes: { reduction: "add" }, output })
   },
 }
 
 /** ONNX's numbers for the element types (TensorProto.DataType). */
-const onnxTypes = {
+export const onnxTypes = {
   float32: 1,
   uint8: 2,
   int8: 3,
@@ -195,9 +185,25 @@ const onnxTypes = {
   bfloat16: 16,
 } as const
 
-function floats(dtype: Value["dtype"], values: Float32Array): Tensor {
+/** A vector of numbers in the element type of what is computed with them. */
+export function numbers(dtype: Value["dtype"], values: ArrayLike<number>): Tensor {
   const full = float32([values.length], values)
   return dtype === "float16" ? toHalf(full, "float16") : full
+}
+
+/** The groups of channels to mean 0 and variance 1, in the shape of x, and not yet scaled. */
+export function groupedNorm(
+  emit: Emitter,
+  x: string,
+  { dtype, shape, attributes }: Value<"groupNorm">,
+): string {
+  // InstanceNormalization over [B, groups, rest] runs on every provider, and faster on the CPU than GroupNormalization.
+  const { groups, eps } = attributes
+  const grouped = emit.add("Reshape", [x, ints(emit, [shape[0], groups, sizeOf(shape) / shape[0] / groups])])
+  const one = emit.constant(numbers(dtype, new Float32Array(groups).fill(1)))
+  const zero = emit.constant(numbers(dtype, new Float32Array(groups)))
+  const normal = emit.add("InstanceNormalization", [grouped, one, zero], { attributes: { epsilon: eps } })
+  return emit.add("Reshape", [normal, ints(emit, shape)])
 }
 
 function convAttributes(stride: number, padding: Attributes["conv2d"]["padding"]) {

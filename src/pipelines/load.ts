@@ -8,6 +8,7 @@ import { unetConfig } from "../models/config/unet.ts"
 import { autoencoderParameters } from "../models/parameters/autoencoder.ts"
 import { unetParameters } from "../models/parameters/unet.ts"
 import { deepUnet, shallowUnet } from "../models/unet.ts"
+import { fusesAttention } from "../runtime/attention-check.ts"
 import { chooseDevice } from "../runtime/device.ts"
 import { looksLikeRepo } from "../runtime/hub/names.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
@@ -94,6 +95,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     precision: precision === "int8" ? ("fp32" as const) : precision,
     threads,
     lowMemory,
+    fusedAttention: await fusesAttention(device),
   }
 
   const textEncoders = await Promise.all(

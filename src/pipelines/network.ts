@@ -9,7 +9,7 @@ import { formatType } from "../graph/value.ts"
 import { LimnError } from "../ground/errors.ts"
 import { sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import type { Session, SessionOptions } from "../runtime/session.ts"
+import type { Device, Session, SessionOptions } from "../runtime/session.ts"
 import { openSession } from "../runtime/session.ts"
 import { openHalves } from "./halves.ts"
 
@@ -53,6 +53,10 @@ export interface OpenNetwork {
 
 /** How a network's graphs are described and loaded. */
 export interface NetworkOptions extends SessionOptions {
+  /** Where it runs; graphs are written for it. */
+  readonly device: Device
+  /** Whether that device's own kernel for attention is right, as `fusesAttention` finds (default: yes). */
+  readonly fusedAttention?: boolean
   readonly precision: "fp32" | "fp16"
   /** Whether graphs out of use may stay loaded (default: yes, but in low memory). */
   readonly keepLoaded?: boolean
@@ -156,7 +160,7 @@ interface Changes {
 
 function graphs(
   { describe, updates, passes }: Changes & { readonly describe: Describe },
-  { precision, keepLoaded, ...options }: NetworkOptions,
+  { precision, keepLoaded, fusedAttention, ...options }: NetworkOptions,
 ): Graphs {
   const keeps = keepLoaded ?? !options.lowMemory
   /** The least recently used first. */
@@ -171,7 +175,8 @@ function graphs(
     const inputs = Object.fromEntries(values)
     const updated = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
     const outputs = passes.reduce((described, pass) => pass(described), updated)
-    const whole = toOnnx(build(precision === "fp16" ? toHalfPrecision(outputs) : outputs))
+    const graph = build(precision === "fp16" ? toHalfPrecision(outputs) : outputs)
+    const whole = toOnnx(graph, { device: options.device, fusedAttention })
     const widest = precision === "fp16" ? 2 : 4
     const bytes = whole.initializers.reduce(
       (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" || dtype === "uint8" ? 1 : widest),
@@ -242,7 +247,7 @@ function graphs(
     with: ({ updates: more = [], passes: further = [] }) =>
       graphs(
         { describe, updates: [...updates, ...more], passes: [...passes, ...further] },
-        { precision, keepLoaded, ...options },
+        { precision, keepLoaded, fusedAttention, ...options },
       ),
   }
 }

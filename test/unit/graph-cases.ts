@@ -117,6 +117,9 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
     convolution({ picture: [1, 2, 8, 7], kernel: [2, 2, 3, 3], stride: 3, padding: 0 }),
     convolution({ picture: [2, 2, 4, 3], kernel: [3, 2, 3, 2], stride: 1, padding: 1, bias: false }),
     convolution({ picture: [1, 2, 3, 3], kernel: [2, 2, 3, 3], stride: 1, padding: 0 }),
+    // As the inputs of a U-Net for masks, and of Inkling's.
+    convolution({ picture: [2, 9, 6, 5], kernel: [8, 9, 3, 3], stride: 1, padding: 1 }),
+    convolution({ picture: [1, 6, 6, 5], kernel: [4, 6, 3, 3], stride: 1, padding: 1 }),
   ],
   convTranspose2d: (
     [

@@ -46,9 +46,9 @@ const computesIn: { readonly [P in Op]: Computes } = {
   convTranspose2d: "half",
   attention: "half",
 
-  groupNorm: "full",
+  groupNorm: "half",
   groupNormRows: "full",
-  layerNorm: "full",
+  layerNorm: "half",
   rmsNorm: "full",
   softmax: "full",
   logSoftmax: "full",

@@ -1,11 +1,11 @@
 import type { ByteSource } from "../../formats/byte-source.ts"
 import type { OnnxModel } from "../../formats/onnx.ts"
+import type { Device } from "../../graph/emitter.ts"
 import type { Ink, Pixels } from "../../ground/image.ts"
 import type { Tensor } from "../../ground/tensor.ts"
 import type { CachedRepo, SnapshotOrder } from "../hub/snapshot.ts"
 
-/** Where a graph runs. */
-export type Device = "cpu" | "webgpu" | "cuda"
+export type { Device } from "../../graph/emitter.ts"
 
 /** How a graph is opened, once its device is chosen. */
 export interface EngineOptions {
