@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -53,6 +54,41 @@ def write_json(path, value):
 
 def write_tensors(path, tensors):
     save_file({name: t.detach().contiguous().clone() for name, t in tensors.items()}, path, metadata={"format": "pt"})
+
+
+def described(scheduler):
+    """What a scheduler is, as a case says it."""
+    return {"class": type(scheduler).__name__,
+            "config": {key: value for key, value in scheduler.config.items() if not key.startswith("_")}}
+
+
+def keeping(tensors):
+    """What a pipeline of diffusers calls after each step: keeps the latents among these tensors."""
+    def keep(_, index, __, state):
+        tensors[f"latents.{index}"] = state["latents"]
+        return state
+    return keep
+
+
+def stacked(pictures):
+    """Pictures of Pillow's as one tensor: uint8, [count, height, width, 3]."""
+    return torch.from_numpy(np.stack([np.asarray(one) for one in pictures]))
+
+
+def write_cases(folder, cases, make, ending=""):
+    """
+    Writes what `make` makes of each case: its tensors to a file by its name, and its settings into cases.json.
+        cases: {name: (the arguments of `make`, the last a dict of those by name)}
+        make: gives the settings and the tensors of one case, with its pictures among them
+    """
+    index = []
+    for name, (*case, arguments) in cases.items():
+        settings, tensors = make(*case, **arguments)
+        write_tensors(folder / f"{name}{ending}.safetensors", tensors)
+        index.append({"name": name, **settings})
+        images = tensors["images"].float()
+        print(name, "images", tuple(images.shape), f"std {images.std():.0f}", f"clipped {((images == 0) | (images == 255)).float().mean():.3f}")
+    write_json(folder / "cases.json", index)
 
 
 def report(folder):

@@ -16,6 +16,8 @@ Kolors' fork of `ControlNetModel` projects the text before all else, which diffu
 given projected text. Pictures change at most one side's length on their way in (see `given_pictures.py`).
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from diffusers import (ControlNetModel, DiffusionPipeline, StableDiffusionControlNetImg2ImgPipeline,
@@ -24,7 +26,7 @@ from diffusers import (ControlNetModel, DiffusionPipeline, StableDiffusionContro
 from diffusers.models import MultiControlNetModel
 from PIL import Image
 
-from common import GOLDEN, fresh, generator, randomize, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, keeping, randomize, report, stacked, write_cases, write_tensors
 from given_pictures import ANCESTRAL, DDIM, EULER, PNDM, SOLVER, mask, picture
 from pipeline import NEGATIVE, PROMPT, WIDTH
 from pipeline_xl import BASE, POOLED, TIME, WIDTHS
@@ -163,22 +165,17 @@ def make(nets, verb, model, names, scheduler, seed, controls, *, steps, guidance
             arguments["mask_image"] = Image.fromarray(given["mask"])
     tensors = {name: torch.from_numpy(value) for name, value in given.items()}
 
-    def keep(_, index, __, state):
-        tensors[f"latents.{index}"] = state["latents"]
-        return state
-
     one = count == 1
     pictures = pipe(PROMPT, negative_prompt=NEGATIVE, num_inference_steps=steps, guidance_scale=guidance, num_images_per_prompt=images,
                     controlnet_conditioning_scale=scale[0] if one else scale, control_guidance_start=start[0] if one else start,
                     control_guidance_end=end[0] if one else end, guess_mode=guess, generator=generator(seed),
-                    callback_on_step_end=keep, **arguments).images
-    tensors["images"] = torch.from_numpy(np.stack([np.asarray(one) for one in pictures]))
+                    callback_on_step_end=keeping(tensors), **arguments).images
+    tensors["images"] = stacked(pictures)
     settings = {"verb": verb, "model": model, "controlNets": names,
                 "controls": [{"scale": a, "start": b, "end": c} for a, b, c in zip(scale, start, end)], "guessMode": guess,
                 "prompt": PROMPT, "negativePrompt": NEGATIVE, "seed": seed, "height": height, "width": width, "steps": steps,
                 "guidanceScale": guidance, **({} if strength is None else {"strength": strength}), "imagesPerPrompt": images,
-                "scheduler": {"class": type(scheduler).__name__,
-                              "config": {key: value for key, value in scheduler.config.items() if not key.startswith("_")}}}
+                "scheduler": described(scheduler)}
     return settings, tensors
 
 
@@ -186,14 +183,7 @@ def make(nets, verb, model, names, scheduler, seed, controls, *, steps, guidance
 def main():
     fresh(FOLDER)
     nets = save_nets()
-    index = []
-    for name, (*case, arguments) in CASES.items():
-        settings, tensors = make(nets, *case, **arguments)
-        write_tensors(FOLDER / f"{name}-case.safetensors", tensors)
-        index.append({"name": name, **settings})
-        print(name, "images", tuple(tensors["images"].shape), f"std {tensors['images'].float().std():.0f}",
-              f"clipped {((tensors['images'] == 0) | (tensors['images'] == 255)).float().mean():.3f}")
-    write_json(FOLDER / "cases.json", index)
+    write_cases(FOLDER, CASES, partial(make, nets), "-case")
     report(FOLDER)
 
 

@@ -27,7 +27,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 import cv2
 import faces
-from common import GOLDEN, fresh, generator, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, report, stacked, write_json, write_tensors
 from ip_adapter import ENCODER, KOLORS, SIZE, attentions, linear, norm, plus, save_flat
 from pipeline import NEGATIVE, PROMPT, WIDTH
 from lora import EULER
@@ -214,7 +214,7 @@ def walk(pipe, given, height, width, guidance, steps, images, seed):
 
     made = pipe(**given, height=height, width=width, num_inference_steps=steps, guidance_scale=guidance, num_images_per_prompt=images,
                 generator=generator(seed), callback_on_step_end=keep).images
-    return kept["latents"], torch.from_numpy(np.stack([np.asarray(one) for one in made]))
+    return kept["latents"], stacked(made)
 
 
 def save_adapters():
@@ -259,8 +259,7 @@ def make(name, adapters, all_faces, path, scale, pictures, arguments):
     return {"name": name, "model": "pipeline-kolors" if adapter.kolors else "pipeline", "adapter": path, "file": FILES[path], "scale": scale,
             "pictures": pictures, "prompt": prompt, "negativePrompt": negative, "height": settings["height"], "width": settings["width"],
             "steps": settings["steps"], "guidanceScale": settings["guidance"], "imagesPerPrompt": settings["images"],
-            "scheduler": {"class": type(scheduler).__name__,
-                          "config": {key: value for key, value in scheduler.config.items() if not key.startswith("_")}}}
+            "scheduler": described(scheduler)}
 
 
 @torch.no_grad()

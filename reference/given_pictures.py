@@ -17,7 +17,7 @@ from diffusers import (DDIMScheduler, DiffusionPipeline, DPMSolverMultistepSched
                        StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline, UNet2DConditionModel)
 from PIL import Image
 
-from common import GOLDEN, fresh, generator, randomize, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, keeping, randomize, report, stacked, write_cases
 from pipeline import NEGATIVE, PROMPT, SCHEDULE, SD1, WIDTH
 from pipeline_xl import BASE, TURBO
 
@@ -99,20 +99,15 @@ def make(verb, model, scheduler, before, after, *, steps, strength, guidance=7.5
     height, width = after
     settings = {"verb": verb, "model": model, "prompt": PROMPT, "negativePrompt": NEGATIVE, "seed": 31, "height": height, "width": width,
                 "steps": steps, "guidanceScale": guidance, "strength": strength, "imagesPerPrompt": images,
-                "scheduler": {"class": type(scheduler).__name__,
-                              "config": {key: value for key, value in scheduler.config.items() if not key.startswith("_")}}}
+                "scheduler": described(scheduler)}
     tensors = {name: torch.from_numpy(value) for name, value in given.items()}
-
-    def keep(_, index, __, state):
-        tensors[f"latents.{index}"] = state["latents"]
-        return state
 
     image = Image.fromarray(given["image"])
     arguments = {"image": image.resize((width, height), Image.Resampling.LANCZOS)} if verb == "image-to-image" else {
         "image": image, "mask_image": Image.fromarray(given["mask"]), "height": height, "width": width}
     pictures = pipe(PROMPT, negative_prompt=NEGATIVE, num_inference_steps=steps, strength=strength, guidance_scale=guidance,
-                    num_images_per_prompt=images, generator=generator(31), callback_on_step_end=keep, **arguments).images
-    tensors["images"] = torch.from_numpy(np.stack([np.asarray(one) for one in pictures]))
+                    num_images_per_prompt=images, generator=generator(31), callback_on_step_end=keeping(tensors), **arguments).images
+    tensors["images"] = stacked(pictures)
     return settings, tensors
 
 
@@ -120,13 +115,7 @@ def make(verb, model, scheduler, before, after, *, steps, strength, guidance=7.5
 def main():
     fresh(FOLDER)
     save_nine()
-    index = []
-    for name, (verb, model, scheduler, before, after, arguments) in CASES.items():
-        settings, tensors = make(verb, model, scheduler, before, after, **arguments)
-        write_tensors(FOLDER / f"{name}.safetensors", tensors)
-        index.append({"name": name, **settings})
-        print(name, "images", tuple(tensors["images"].shape), f"std {tensors['images'].float().std():.0f}")
-    write_json(FOLDER / "cases.json", index)
+    write_cases(FOLDER, CASES, make)
     report(FOLDER)
 
 

@@ -21,7 +21,7 @@ Pictures change so that Pillow 13 takes their widths before their heights, as al
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from diffusers.image_processor import IPAdapterMaskProcessor
 from PIL import Image
 from safetensors.torch import save_file
@@ -29,9 +29,9 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionMode
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import clip_vision
-from common import GOLDEN, fresh, generator, randomize, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, randomize, report, stacked, write_json, write_tensors
 from given_pictures import mask, picture
-from lora import EULER
+from lora import EULER, open_pipeline
 from pipeline import NEGATIVE, PROMPT, WIDTH
 from pipeline_xl import POOLED, TIME, TURBO, WIDTHS
 
@@ -146,12 +146,9 @@ def save_clip(folder):
                                         "text_config": text, "vision_config": KOLORS})
 
 
-def open_pipeline(model):
-    kind = StableDiffusionPipeline if model == "pipeline" else StableDiffusionXLPipeline
-    extra = {} if model == "pipeline" else {"add_watermarker": False}
-    pipe = kind.from_pretrained(GOLDEN / model / "model", **extra)
-    pipe.set_progress_bar_config(disable=True)
-    pipe.scheduler = EULER
+def open_looking(model):
+    """A pipeline that prepares pictures for the encoders here."""
+    pipe = open_pipeline(model)
     pipe.register_modules(feature_extractor=CLIPImageProcessorPil(size=SIZE, crop_size=SIZE))
     return pipe
 
@@ -199,7 +196,7 @@ def save_masks(given):
 
 
 def save_components(given):
-    pipes = {name: open_pipeline(name) for name in ("pipeline", "pipeline-xl")}
+    pipes = {name: open_looking(name) for name in ("pipeline", "pipeline-xl")}
     for name, model, path in (("whole", "pipeline", "whole.safetensors"), ("plus", "pipeline", "plus.bin"), ("full", "pipeline", "full.safetensors"),
                               ("xl", "pipeline-xl", "xl/ip-adapter.safetensors"), ("kolors", "pipeline-xl", "kolors/ip_adapter_plus_general.bin")):
         pipe = pipes[model]
@@ -239,7 +236,7 @@ def save_kolors_unet():
 
 def make(name, model, adapters, pictures, masks, given, *, height, width, guidance=5.0, steps=3, images=1, scheduler=EULER,
          lora=None):
-    pipe = open_pipeline(model)
+    pipe = open_looking(model)
     if lora is not None:
         pipe.load_lora_weights(GOLDEN / "lora", weight_name=f"{lora}.safetensors")
     give(pipe, adapters)
@@ -258,14 +255,13 @@ def make(name, model, adapters, pictures, masks, given, *, height, width, guidan
         made = pipe(PROMPT, negative_prompt=NEGATIVE, height=height, width=width, num_inference_steps=steps, guidance_scale=guidance,
                     num_images_per_prompt=images, generator=generator(seed), callback_on_step_end=keep,
                     ip_adapter_image=[pictures_of(numbers, given, "picture") for numbers in pictures], **extra).images
-        tensors[f"images.{seed}"] = torch.from_numpy(np.stack([np.asarray(one) for one in made]))
+        tensors[f"images.{seed}"] = stacked(made)
     write_tensors(FOLDER / f"case-{name}.safetensors", tensors)
     print(name, f"std {tensors[f'images.{SEEDS[0]}'].float().std():.0f}")
     return {"name": name, "model": model, "adapters": [{"path": path, "scale": scale} for path, scale in adapters],
             "lora": lora, "pictures": pictures, "masks": masks, "prompt": PROMPT, "negativePrompt": NEGATIVE, "height": height, "width": width,
             "steps": steps, "guidanceScale": guidance, "imagesPerPrompt": images,
-            "scheduler": {"class": type(scheduler).__name__,
-                          "config": {key: value for key, value in scheduler.config.items() if not key.startswith("_")}}}
+            "scheduler": described(scheduler)}
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ text to image. All else is diffusers' pipelines for SDXL over ChatGLM's states, 
 """
 
 import copy
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,10 +29,10 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from common import GOLDEN, fresh, generator, randomize, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, keeping, randomize, report, stacked, write_cases, write_json, write_tensors
 from given_pictures import mask, picture
 from ip_adapter import SIZE, adapter, plus, save_half
-from kolors_inpaint import Inpainting, described, encoded, open_parts, widened, without_text
+from kolors_inpaint import Inpainting, encoded, open_parts, widened, without_text
 from pipeline_kolors import EULER, NEGATIVE, PROMPT, SOLVER, TIME, WIDTH
 
 FOLDER = GOLDEN / "kolors-controls"
@@ -137,13 +138,9 @@ def make(parts, net, seen, verb, model, count, looked, scheduler, seed, *, steps
                       "control_guidance_end": end[0] if one else end}
     tensors = {name: torch.from_numpy(value) for name, value in given.items()}
 
-    def keep(_, index, __, state):
-        tensors[f"latents.{index}"] = state["latents"]
-        return state
-
     pictures = pipe(num_inference_steps=steps, guidance_scale=guidance, num_images_per_prompt=images, generator=generator(seed),
-                    callback_on_step_end=keep, **arguments).images
-    tensors["images"] = torch.from_numpy(np.stack([np.asarray(one) for one in pictures]))
+                    callback_on_step_end=keeping(tensors), **arguments).images
+    tensors["images"] = stacked(pictures)
     settings = {"verb": verb, "model": model, "controls": [{"scale": a, "start": b, "end": c} for a, b, c in zip(scale, start, end)],
                 "guessMode": guess, "adapter": None if looked is None else {"scale": looked[0], "pictures": looked[1]},
                 "prompt": PROMPT, "negativePrompt": negative, "seed": seed, "height": height, "width": width, "steps": steps,
@@ -159,14 +156,7 @@ def main():
     net = save_controlnet()
     save_half(adapter(parts["unet"], plus, 20, 851, heads=1), FOLDER / "ip_adapter_plus_general.bin")
     seen = load_file(PICTURES)
-    index = []
-    for name, (*case, arguments) in CASES.items():
-        settings, tensors = make(parts, net, seen, *case, **arguments)
-        write_tensors(FOLDER / f"{name}.safetensors", tensors)
-        index.append({"name": name, **settings})
-        print(name, "images", tuple(tensors["images"].shape), f"std {tensors['images'].float().std():.0f}",
-              f"clipped {((tensors['images'] == 0) | (tensors['images'] == 255)).float().mean():.3f}")
-    write_json(FOLDER / "cases.json", index)
+    write_cases(FOLDER, CASES, partial(make, parts, net, seen))
     report(FOLDER)
 
 

@@ -13,6 +13,7 @@ at most one side's length on their way in (see `given_pictures.py`).
 """
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from diffusers import KolorsPipeline, StableDiffusionXLInpaintPipeline, UNet2DCo
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from common import GOLDEN, fresh, generator, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, keeping, report, stacked, write_cases, write_tensors
 from given_pictures import mask, picture
 from pipeline_kolors import EULER, NEGATIVE, PROMPT, SOLVER, make_parts
 
@@ -64,11 +65,6 @@ def encoded(parts, prompt, negative):
     return dict(zip(names, pipe.encode_prompt(prompt, device="cpu", negative_prompt=negative)))
 
 
-def described(scheduler):
-    return {"class": type(scheduler).__name__,
-            "config": {key: value for key, value in scheduler.config.items() if not key.startswith("_")}}
-
-
 def without_text(parts):
     """The parts of a pipeline for SDXL that is given states of the text."""
     return {"vae": parts["vae"], "unet": parts["unet"], "text_encoder": None, "text_encoder_2": None, "tokenizer": None,
@@ -84,7 +80,8 @@ def widened(unet):
     return nine.eval()
 
 
-def make(parts, model, scheduler, before, after, *, steps, strength, guidance=5.0, images=1, negative=NEGATIVE, soft=False):
+def make(parts, unets, model, scheduler, before, after, *, steps, strength, guidance=5.0, images=1, negative=NEGATIVE, soft=False):
+    parts = parts | {"unet": unets[model]}
     pipe = Inpainting(**without_text(parts), scheduler=scheduler, add_watermarker=False)
     pipe.set_progress_bar_config(disable=True)
     if soft:
@@ -94,15 +91,11 @@ def make(parts, model, scheduler, before, after, *, steps, strength, guidance=5.
     height, width = after
     tensors = {name: torch.from_numpy(value) for name, value in given.items()}
 
-    def keep(_, index, __, state):
-        tensors[f"latents.{index}"] = state["latents"]
-        return state
-
     states = encoded(parts, PROMPT, negative)
     pictures = pipe(image=Image.fromarray(given["image"]), mask_image=Image.fromarray(given["mask"]), height=height, width=width,
                     num_inference_steps=steps, strength=strength, guidance_scale=guidance, num_images_per_prompt=images,
-                    generator=generator(603), callback_on_step_end=keep, **states).images
-    tensors["images"] = torch.from_numpy(np.stack([np.asarray(one) for one in pictures]))
+                    generator=generator(603), callback_on_step_end=keeping(tensors), **states).images
+    tensors["images"] = stacked(pictures)
     settings = {"verb": "inpaint", "model": model, "softMask": soft, "prompt": PROMPT, "negativePrompt": negative, "seed": 603,
                 "height": height, "width": width, "steps": steps, "guidanceScale": guidance, "strength": strength,
                 "imagesPerPrompt": images, "scheduler": described(scheduler)}
@@ -116,13 +109,7 @@ def main():
     parts["scheduler"] = EULER
     unets = {"pipeline-kolors": parts["unet"], "nine": widened(parts["unet"])}
     write_tensors(FOLDER / "unet-nine.safetensors", {"conv_in.weight": unets["nine"].conv_in.weight.half()})
-    index = []
-    for name, (model, scheduler, before, after, arguments) in CASES.items():
-        settings, tensors = make(parts | {"unet": unets[model]}, model, scheduler, before, after, **arguments)
-        write_tensors(FOLDER / f"{name}.safetensors", tensors)
-        index.append({"name": name, **settings})
-        print(name, "images", tuple(tensors["images"].shape), f"std {tensors['images'].float().std():.0f}")
-    write_json(FOLDER / "cases.json", index)
+    write_cases(FOLDER, CASES, partial(make, parts, unets))
     report(FOLDER)
 
 

@@ -13,16 +13,16 @@ The script gives the U-Net's adapter a weight of 0.8, and then wraps the text en
 
 import copy
 import json
+from functools import partial
 
-import numpy as np
 import torch
 from diffusers import KolorsPipeline, StableDiffusionXLPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict
 
-from common import GOLDEN, fresh, generator, report, write_json, write_tensors
-from kolors_inpaint import described, open_parts
+from common import GOLDEN, described, fresh, generator, report, stacked, write_cases, write_json
+from kolors_inpaint import open_parts
 from lora import ATTENTION, draw_factors
 from pipeline_kolors import EULER, NEGATIVE, PROMPT
 
@@ -30,7 +30,12 @@ FOLDER = GOLDEN / "kolors-lora"
 CHECKPOINT = FOLDER / "checkpoint"
 
 # name: (scale of the U-Net's, whether the text encoder has its own)
-CASES = {"dreambooth": (0.8, True), "less": (0.3, True), "unet": (0.8, False), "text": (None, True)}
+CASES = {
+    "dreambooth": (0.8, dict(with_text=True)),
+    "less": (0.3, dict(with_text=True)),
+    "unet": (0.8, dict(with_text=False)),
+    "text": (None, dict(with_text=True)),
+}
 
 
 def save(parts):
@@ -69,7 +74,7 @@ def make(parts, scale, with_text):
     pictures = pipe(PROMPT, negative_prompt=NEGATIVE, num_inference_steps=4, guidance_scale=5.0, generator=generator(0),
                     callback_on_step_end=keep, **size).images
     tensors |= {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled,
-                "images": torch.from_numpy(np.stack([np.asarray(one) for one in pictures]))}
+                "images": stacked(pictures)}
     return {"unet": scale, "text": with_text, "prompt": PROMPT, "negativePrompt": NEGATIVE, "seed": 0, **size, "steps": 4,
             "guidanceScale": 5.0, "scheduler": described(EULER)}, tensors
 
@@ -80,13 +85,7 @@ def main():
     parts = open_parts()
     parts["scheduler"] = EULER
     save(parts)
-    index = []
-    for name, case in CASES.items():
-        settings, tensors = make(parts, *case)
-        write_tensors(FOLDER / f"{name}.safetensors", tensors)
-        index.append({"name": name, **settings})
-        print(name, "images", f"std {tensors['images'].float().std():.0f}")
-    write_json(FOLDER / "cases.json", index)
+    write_cases(FOLDER, CASES, partial(make, parts))
     report(FOLDER)
 
 

@@ -16,7 +16,6 @@ LyCORIS' formulas are written out here from its functional module; those of DoRA
 whole change scaled, as web tools do.
 """
 
-import numpy as np
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.training_utils import _collate_lora_metadata
@@ -26,7 +25,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch.nn.functional import conv2d, linear
 
-from common import GOLDEN, fresh, generator, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, keeping, report, stacked, write_json, write_tensors
 from pipeline import NEGATIVE, PROMPT, SCHEDULE
 
 FOLDER = GOLDEN / "lora"
@@ -132,18 +131,13 @@ def make(name, model, loras):
     arguments = dict(height=64, width=64, num_inference_steps=3, guidance_scale=5.0)
     tensors = {}
 
-    def keep(_, index, __, state):
-        tensors[f"latents.{index}"] = state["latents"]
-        return state
-
-    pictures = pipe(PROMPT, negative_prompt=NEGATIVE, generator=generator(29), callback_on_step_end=keep, **arguments).images
-    tensors["images"] = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+    pictures = pipe(PROMPT, negative_prompt=NEGATIVE, generator=generator(29), callback_on_step_end=keeping(tensors), **arguments).images
+    tensors["images"] = stacked(pictures)
     write_tensors(FOLDER / f"case-{name}.safetensors", tensors)
     print(name, f"std {tensors['images'].float().std():.0f}")
     return {"name": name, "model": model, "loras": [{"file": file, "scale": scale} for file, scale in loras],
             "prompt": PROMPT, "negativePrompt": NEGATIVE, "seed": 29, "height": 64, "width": 64, "steps": 3, "guidanceScale": 5.0,
-            "imagesPerPrompt": 1, "scheduler": {"class": type(pipe.scheduler).__name__,
-                                                "config": {key: value for key, value in pipe.scheduler.config.items() if not key.startswith("_")}}}
+            "imagesPerPrompt": 1, "scheduler": described(pipe.scheduler)}
 
 
 def tucker(core, a, b):

@@ -14,15 +14,15 @@ The generator is the CPU's, seeded once per case. Needs `../shared/data/tokenize
 """
 
 import json
+from functools import partial
 
-import numpy as np
 import torch
 from diffusers import (AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
                        EulerDiscreteScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel)
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import clip_text
-from common import GOLDEN, fresh, generator, randomize, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, keeping, randomize, report, stacked, write_cases, write_json
 
 CLIP = GOLDEN.parent.parent.parent / "shared" / "data" / "tokenizers" / "clip"
 FOLDER = GOLDEN / "pipeline"
@@ -92,8 +92,7 @@ def make(pipe, scheduler, *, height, width, steps, guidance=7.5, eta=0.0, images
     pipe.scheduler = scheduler
     settings = {"prompt": PROMPT, "negativePrompt": NEGATIVE, "seed": 17, "height": height, "width": width, "steps": steps,
                 "guidanceScale": guidance, "eta": eta, "imagesPerPrompt": images,
-                "scheduler": {"class": type(scheduler).__name__,
-                              "config": {key: value for key, value in scheduler.config.items() if not key.startswith("_")}}}
+                "scheduler": described(scheduler)}
     tokens = pipe.tokenizer([NEGATIVE, PROMPT], padding="max_length", max_length=77, truncation=True, return_tensors="pt")
     embeds, negative = pipe.encode_prompt(PROMPT, "cpu", 1, True, NEGATIVE)
     tensors = {"input_ids": tokens.input_ids, "prompt_embeds": embeds, "negative_prompt_embeds": negative}
@@ -101,13 +100,9 @@ def make(pipe, scheduler, *, height, width, steps, guidance=7.5, eta=0.0, images
     scheduler.set_timesteps(steps)
     tensors["latents.start"] = pipe.prepare_latents(images, 4, height, width, torch.float32, "cpu", generator(17))
 
-    def keep(_, index, __, state):
-        tensors[f"latents.{index}"] = state["latents"]
-        return state
-
     pictures = pipe(PROMPT, negative_prompt=NEGATIVE, height=height, width=width, num_inference_steps=steps, guidance_scale=guidance,
-                    eta=eta, num_images_per_prompt=images, generator=generator(17), callback_on_step_end=keep).images
-    tensors["images"] = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+                    eta=eta, num_images_per_prompt=images, generator=generator(17), callback_on_step_end=keeping(tensors)).images
+    tensors["images"] = stacked(pictures)
     return settings, tensors
 
 
@@ -117,16 +112,7 @@ def main():
     save_model(fresh(FOLDER / "model"))
     pipe = StableDiffusionPipeline.from_pretrained(FOLDER / "model")
     pipe.set_progress_bar_config(disable=True)
-    index = []
-    for name, (scheduler, arguments) in CASES.items():
-        settings, tensors = make(pipe, scheduler, **arguments)
-        write_tensors(FOLDER / f"{name}.safetensors", tensors)
-        index.append({"name": name, **settings})
-        last = [key for key in tensors if key.startswith("latents.")][-1]
-        print(name, last, f"std {tensors[last].std():.3f}", "images", tuple(tensors["images"].shape),
-              f"mean {tensors['images'].float().mean():.0f} std {tensors['images'].float().std():.0f}",
-              f"clipped {((tensors['images'] == 0) | (tensors['images'] == 255)).float().mean():.3f}")
-    write_json(FOLDER / "cases.json", index)
+    write_cases(FOLDER, CASES, partial(make, pipe))
     report(FOLDER)
 
 

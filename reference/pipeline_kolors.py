@@ -14,6 +14,7 @@ test/golden/pipeline-kolors/
 """
 
 import shutil
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer
 from PIL import Image
 
 import chatglm
-from common import GOLDEN, fresh, generator, randomize, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, keeping, randomize, report, stacked, write_cases, write_json, write_tensors
 from given_pictures import picture
 
 FOLDER = GOLDEN / "pipeline-kolors"
@@ -141,17 +142,12 @@ def make(parts, scheduler, *, seed, negative, height, width, steps, guidance=5.0
     settings = {"prompt": prompt, "negativePrompt": negative, "seed": seed, "height": height, "width": width, "steps": steps,
                 "guidanceScale": guidance, "imagesPerPrompt": images,
                 **({} if strength is None else {"verb": "image-to-image", "strength": strength}),
-                "scheduler": {"class": type(scheduler).__name__,
-                              "config": {key: value for key, value in scheduler.config.items() if not key.startswith("_")}}}
+                "scheduler": described(scheduler)}
     rows = parts["tokenizer"]([negative or "", prompt], padding="max_length", max_length=256, truncation=True, return_tensors="pt")
     tensors = dict(rows)
     if strength is None and scheduler is EULER and images == 1:
         names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
         tensors |= zip(names, pipe.encode_prompt(prompt, device="cpu", negative_prompt=negative))
-
-    def keep(_, index, __, state):
-        tensors[f"latents.{index}"] = state["latents"]
-        return state
 
     given = {}
     if strength is not None:
@@ -159,8 +155,8 @@ def make(parts, scheduler, *, seed, negative, height, width, steps, guidance=5.0
         given = {"image": Image.fromarray(tensors["image"].numpy()), "strength": strength}
     pictures = pipe(prompt, negative_prompt=negative, height=height, width=width, num_inference_steps=steps,
                     guidance_scale=guidance, num_images_per_prompt=images, generator=generator(seed),
-                    callback_on_step_end=keep, **given).images
-    tensors["images"] = torch.from_numpy(np.stack([np.asarray(one) for one in pictures]))
+                    callback_on_step_end=keeping(tensors), **given).images
+    tensors["images"] = stacked(pictures)
     return settings, tensors
 
 
@@ -168,13 +164,7 @@ def make(parts, scheduler, *, seed, negative, height, width, steps, guidance=5.0
 def main():
     fresh(FOLDER)
     parts = make_parts(fresh(FOLDER / "model"), fresh(FOLDER / "original"))
-    index = []
-    for name, (scheduler, arguments) in CASES.items():
-        settings, tensors = make(parts, scheduler, **arguments)
-        write_tensors(FOLDER / f"{name}.safetensors", tensors)
-        index.append({"name": name, **settings})
-        print(name, "images", tuple(tensors["images"].shape), f"std {tensors['images'].float().std():.0f}")
-    write_json(FOLDER / "cases.json", index)
+    write_cases(FOLDER, CASES, partial(make, parts))
     report(FOLDER)
 
 

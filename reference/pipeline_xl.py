@@ -12,15 +12,15 @@ Needs `../shared/data/tokenizers/clip` beside the repository.
 """
 
 import json
+from functools import partial
 
-import numpy as np
 import torch
 from diffusers import (AutoencoderKL, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, StableDiffusionXLPipeline,
                        UNet2DConditionModel)
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 import clip_text
-from common import GOLDEN, fresh, generator, randomize, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, keeping, randomize, report, stacked, write_cases, write_json
 from pipeline import END, NEGATIVE, PROMPT, SCHEDULE, save_tokenizer
 
 FOLDER = GOLDEN / "pipeline-xl"
@@ -86,22 +86,17 @@ def make(pipe, scheduler, *, negative, height, width, steps, guidance, images=1,
     pipe.scheduler = scheduler
     settings = {"prompt": PROMPT, "negativePrompt": negative, "seed": 23, "height": height, "width": width, "steps": steps,
                 "guidanceScale": guidance, "imagesPerPrompt": images, "clipSkip": skip or 0,
-                "scheduler": {"class": type(scheduler).__name__,
-                              "config": {key: value for key, value in scheduler.config.items() if not key.startswith("_")}}}
+                "scheduler": described(scheduler)}
     embeds, negatives, pooled, negatives_pooled = pipe.encode_prompt(
         PROMPT, device="cpu", do_classifier_free_guidance=guidance > 1, negative_prompt=negative, clip_skip=skip)
     tensors = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
     if guidance > 1:
         tensors |= {"negative_prompt_embeds": negatives, "negative_pooled_prompt_embeds": negatives_pooled}
 
-    def keep(_, index, __, state):
-        tensors[f"latents.{index}"] = state["latents"]
-        return state
-
     pictures = pipe(PROMPT, negative_prompt=negative, height=height, width=width, num_inference_steps=steps,
                     guidance_scale=guidance, num_images_per_prompt=images, clip_skip=skip, generator=generator(23),
-                    callback_on_step_end=keep).images
-    tensors["images"] = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+                    callback_on_step_end=keeping(tensors)).images
+    tensors["images"] = stacked(pictures)
     return settings, tensors
 
 
@@ -112,13 +107,7 @@ def main():
     pipe = StableDiffusionXLPipeline.from_pretrained(FOLDER / "model", add_watermarker=False)
     assert pipe.tokenizer_2.pad_token == "!" and pipe.tokenizer.pad_token == END
     pipe.set_progress_bar_config(disable=True)
-    index = []
-    for name, (scheduler, arguments) in CASES.items():
-        settings, tensors = make(pipe, scheduler, **arguments)
-        write_tensors(FOLDER / f"{name}.safetensors", tensors)
-        index.append({"name": name, **settings})
-        print(name, "images", tuple(tensors["images"].shape), f"std {tensors['images'].float().std():.0f}")
-    write_json(FOLDER / "cases.json", index)
+    write_cases(FOLDER, CASES, partial(make, pipe))
     report(FOLDER)
 
 

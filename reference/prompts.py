@@ -17,12 +17,11 @@ and emphasis are those of AUTOMATIC1111's web UI ("original" emphasis, commas lo
 
 import json
 
-import numpy as np
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file
 
-from common import GOLDEN, fresh, generator, report, write_json, write_tensors
+from common import GOLDEN, fresh, generator, report, stacked, write_json, write_tensors
 from pipeline import SD1, WIDTH
 from pipeline_xl import WIDTHS
 
@@ -130,7 +129,7 @@ def make_learnt(pipe, xl):
     config = {key: value for key, value in pipe.scheduler.config.items() if not key.startswith("_")}
     write_json(FOLDER / "learnt.json", {**settings, "scheduler": {"_class_name": "DDIMScheduler", **config}})
     write_tensors(FOLDER / "learnt.safetensors", {"prompt_embeds": embeds, "xl_embeds": xl_embeds, "xl_pooled": xl_pooled,
-                  "images": torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))})
+                  "images": stacked(pictures)})
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from transformers import CLIPConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import pipeline
-from common import GOLDEN, fresh, generator, randomize, report, write_json, write_tensors
+from common import GOLDEN, fresh, generator, randomize, report, stacked, write_json, write_tensors
 
 FOLDER = GOLDEN / "safety-checker"
 MODELS = {
@@ -162,7 +162,7 @@ def make_pipeline():
     print("withheld", out.nsfw_content_detected)
     write_json(folder / "case.json", {**settings, "withheld": out.nsfw_content_detected, "scheduler": {
         "_class_name": "DDIMScheduler", **pipeline.SD1, "clip_sample": False}})
-    write_tensors(folder / "case.safetensors", {"images": torch.from_numpy(np.stack([np.asarray(one) for one in out.images]))})
+    write_tensors(folder / "case.safetensors", {"images": stacked(out.images)})
 
 
 @torch.no_grad()

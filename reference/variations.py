@@ -10,11 +10,12 @@ test/golden/variations/
 What the scheduler draws on the way comes from the generators of `variationOf`.
 """
 
-import numpy as np
+from functools import partial
+
 import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, StableDiffusionPipeline
 
-from common import GOLDEN, fresh, generator, report, write_json, write_tensors
+from common import GOLDEN, described, fresh, generator, keeping, report, stacked, write_cases, write_tensors
 from pipeline import NEGATIVE, PROMPT, SCHEDULE, SD1
 
 FOLDER = GOLDEN / "variations"
@@ -38,21 +39,16 @@ def make(pipe, scheduler, *, seeds, strength, height, width, steps):
     pipe.scheduler = scheduler
     settings = {"prompt": PROMPT, "negativePrompt": NEGATIVE, "variationOf": 17, "seed": seeds, "variationStrength": strength,
                 "height": height, "width": width, "steps": steps, "guidanceScale": 7.5, "imagesPerPrompt": len(seeds),
-                "scheduler": {"class": type(scheduler).__name__,
-                              "config": {key: value for key, value in scheduler.config.items() if not key.startswith("_")}}}
+                "scheduler": described(scheduler)}
     shape = (1, 4, height // 8, width // 8)
     own = [generator(17) for _ in seeds]
     latents = torch.cat([between(strength, torch.randn(shape, generator=one), torch.randn(shape, generator=generator(seed)))
                          for one, seed in zip(own, seeds)])
     tensors = {}
 
-    def keep(_, index, __, state):
-        tensors[f"latents.{index}"] = state["latents"]
-        return state
-
     pictures = pipe(PROMPT, negative_prompt=NEGATIVE, height=height, width=width, num_inference_steps=steps, guidance_scale=7.5,
-                    num_images_per_prompt=len(seeds), generator=own, latents=latents, callback_on_step_end=keep).images
-    tensors["images"] = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+                    num_images_per_prompt=len(seeds), generator=own, latents=latents, callback_on_step_end=keeping(tensors)).images
+    tensors["images"] = stacked(pictures)
     return settings, tensors
 
 
@@ -63,13 +59,7 @@ def main():
     write_tensors(FOLDER / "noise.safetensors", {"a": a, "b": b, **{f"between.{t}": between(t, a, b) for t in (0.1, 0.5, 0.9)}})
     pipe = StableDiffusionPipeline.from_pretrained(GOLDEN / "pipeline" / "model")
     pipe.set_progress_bar_config(disable=True)
-    index = []
-    for name, (scheduler, arguments) in CASES.items():
-        settings, tensors = make(pipe, scheduler, **arguments)
-        write_tensors(FOLDER / f"{name}.safetensors", tensors)
-        index.append({"name": name, **settings})
-        print(name, "images", tuple(tensors["images"].shape), f"std {tensors['images'].float().std():.0f}")
-    write_json(FOLDER / "cases.json", index)
+    write_cases(FOLDER, CASES, partial(make, pipe))
     report(FOLDER)
 
 

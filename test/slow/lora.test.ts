@@ -13,27 +13,19 @@ import { readPictureSettings } from "../../src/pipelines/picture-settings.ts"
 import type { TextToImageOptions } from "../../src/pipelines/text-to-image.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { goldenFolder, goldenJson, goldenTensors, relativeDifference } from "../unit/golden.ts"
+import type { TextCase } from "./same-pictures.ts"
+import { expectNear, textOptions } from "./same-pictures.ts"
 
-interface Case {
-  name: string
+interface Case extends TextCase {
   model: string
   loras: { file: string; scale: number }[]
-  scheduler: { class: string; config: Record<string, unknown> }
-  prompt: string
-  negativePrompt: string
   seed: number
-  height: number
-  width: number
-  steps: number
-  guidanceScale: number
 }
 
 const cases = goldenJson<Case[]>("lora/cases.json")
 const fileOf = (name: string) => join(goldenFolder, "lora", `${name}.safetensors`)
 
-function optionsOf({ scheduler, name: _, model: __, loras: ___, ...options }: Case): TextToImageOptions {
-  return { ...options, scheduler: { ...scheduler.config, _class_name: scheduler.class } }
-}
+const optionsOf = (given: Case): TextToImageOptions => ({ ...textOptions(given), seed: given.seed })
 
 async function opened(folder: string, loras: readonly Lora[]): Promise<Model> {
   const base = await load(join(goldenFolder, folder, "model"), { device: "cpu", threads: 1 })
@@ -44,7 +36,7 @@ async function opened(folder: string, loras: readonly Lora[]): Promise<Model> {
 
 async function drawn(model: Model, given: Case) {
   const { images, latents, settings } = await textToImage(model, optionsOf(given))
-  return { pixels: images[0].pixels.data, latents, settings, png: images[0].toPng() }
+  return { image: images[0], pixels: images[0].pixels.data, latents, settings }
 }
 
 describe("LoRAs against diffusers with PEFT", () => {
@@ -54,14 +46,13 @@ describe("LoRAs against diffusers with PEFT", () => {
       given.model,
       given.loras.map(({ file, scale }) => lora(fileOf(file), { scale })),
     )
-    const { pixels, latents, settings, png } = await drawn(model, given)
+    const { image, latents, settings } = await drawn(model, given)
     await model.close()
     expect(relativeDifference(latents, golden[`latents.${given.steps - 1}`])).toBeLessThan(1e-3)
-    const near = pixels.filter((value, i) => Math.abs(value - Number(golden.images.data[i])) <= 1)
-    expect(near.length / golden.images.data.length).toBeGreaterThanOrEqual(0.999)
+    expectNear([image], golden.images)
     const loras = given.loras.map(({ file, scale }) => ({ name: file, scale }))
     expect(settings.loras).toEqual(loras)
-    for (const [keyword, text] of Object.entries(readPngText(png)))
+    for (const [keyword, text] of Object.entries(readPngText(image.toPng())))
       expect(readPictureSettings({ [keyword]: text })).toMatchObject({
         loras,
         options: { prompt: given.prompt },

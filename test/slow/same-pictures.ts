@@ -3,39 +3,59 @@ import { type Pixels, pixels } from "../../src/ground/image.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import type { DenoiseStep } from "../../src/pipelines/denoise.ts"
 import type { DrawOptions } from "../../src/pipelines/draw.ts"
+import type { Image } from "../../src/pipelines/image.ts"
 import { imageToImage } from "../../src/pipelines/image-to-image.ts"
 import { inpaint } from "../../src/pipelines/inpaint.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { relativeDifference } from "../unit/golden.ts"
 
-/** What a golden's cases.json says of one drawing. */
-export interface Case {
+/** What every golden's cases.json says of one drawing. */
+export interface TextCase {
   name: string
-  /** Text to image where nothing else is said. */
-  verb?: "text-to-image" | "image-to-image" | "inpaint"
-  model?: string
-  strength?: number
   prompt: string
   /** null where the reference was given none. */
   negativePrompt: string | null
-  seed: number | number[]
-  variationOf?: number
-  variationStrength?: number
   height: number
   width: number
   steps: number
   guidanceScale: number
+  imagesPerPrompt?: number
+  scheduler: { class: string; config: Record<string, unknown> }
+}
+
+/** And what it says of a drawing from one seed, from text or from pictures too. */
+export interface Case extends TextCase {
+  /** Text to image where nothing else is said. */
+  verb?: "text-to-image" | "image-to-image" | "inpaint"
+  model?: string
+  strength?: number
+  seed: number | number[]
+  variationOf?: number
+  variationStrength?: number
   eta?: number
   clipSkip?: number
-  imagesPerPrompt: number
   /** For inpainting. */
   softMask?: boolean
   /** Folders of the ControlNets that the model has. */
   controlNets?: string[]
   controls?: { scale: number; start: number; end: number }[]
   guessMode?: boolean
-  scheduler: { class: string; config: Record<string, unknown> }
+}
+
+/** The options of a drawing from text, but for its seed. */
+export function textOptions(given: TextCase) {
+  const { prompt, negativePrompt, height, width, steps, guidanceScale, imagesPerPrompt, scheduler } = given
+  return {
+    prompt,
+    negativePrompt: negativePrompt ?? undefined,
+    height,
+    width,
+    steps,
+    guidanceScale,
+    imagesPerPrompt,
+    scheduler: { ...scheduler.config, _class_name: scheduler.class },
+  }
 }
 
 /** A picture of a golden file. */
@@ -57,6 +77,14 @@ function drawCase(
   return inpaint(model, { ...given, mask: pictureOf(golden.mask), softMask })
 }
 
+/** 99.9% of 8-bit values within 1. */
+export function expectNear(images: readonly Image[], { data }: Tensor): void {
+  const bytes = images.flatMap(({ pixels }) => Array.from(pixels.data))
+  expect(bytes).toHaveLength(data.length)
+  const near = bytes.filter((value, i) => Math.abs(value - Number(data[i])) <= 1)
+  expect(near.length / bytes.length).toBeGreaterThanOrEqual(0.999)
+}
+
 /** Latents after every step within 1e-3 of the largest, and 99.9% of 8-bit values within 1. */
 export async function expectSamePictures(
   model: Model,
@@ -64,24 +92,13 @@ export async function expectSamePictures(
   golden: Record<string, Tensor>,
   more: Partial<DrawOptions> = {},
 ): Promise<void> {
-  const {
-    scheduler,
-    negativePrompt,
-    controls,
-    name: _,
-    verb: __,
-    model: ___,
-    strength: ____,
-    softMask: _____,
-    ...options
-  } = given
+  const { controls, name: _, verb: __, model: ___, strength: ____, softMask: _____, ...options } = given
   const drifts: number[] = []
   const asked = {
     ...options,
+    ...textOptions(given),
     ...more,
-    negativePrompt: negativePrompt ?? undefined,
     controls: controls?.map((one, i) => ({ ...one, image: pictureOf(golden[`control.${i}`]) })),
-    scheduler: { ...scheduler.config, _class_name: scheduler.class },
     onStep: ({ step, latents }: DenoiseStep) => {
       drifts.push(relativeDifference(latents, golden[`latents.${step - 1}`]))
     },
@@ -92,10 +109,6 @@ export async function expectSamePictures(
 
   const [count, height, width] = golden.images.shape
   expect(images).toHaveLength(count)
-  const bytes = images.flatMap(({ pixels }) => {
-    expect(pixels).toMatchObject({ width, height, channels: 3 })
-    return Array.from(pixels.data)
-  })
-  const near = bytes.filter((value, i) => Math.abs(value - Number(golden.images.data[i])) <= 1)
-  expect(near.length / bytes.length).toBeGreaterThanOrEqual(0.999)
+  for (const { pixels } of images) expect(pixels).toMatchObject({ width, height, channels: 3 })
+  expectNear(images, golden.images)
 }

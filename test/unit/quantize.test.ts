@@ -33,7 +33,7 @@ describe.each(formats)("$bits bits in blocks of $blockSize", ({ bits, blockSize 
     for (const [i, value] of values.entries()) {
       const scale = scales[Math.floor(i / blockSize)]
       const error = Math.abs(value - scale * (integerAt(integers, i, bits) - 2 ** (bits - 1)))
-      expect(error).toBeLessThanOrEqual(Math.abs(scale) * 1.0001)
+      if (!(error <= Math.abs(scale) * 1.0001)) expect.fail(`${value} is off by ${error}`)
       if (error > Math.abs(scale) * 0.5001) beyondHalf++
     }
     expect(beyondHalf / values.length).toBeLessThan(0.1)

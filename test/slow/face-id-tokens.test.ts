@@ -16,8 +16,8 @@ import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
 import { withTensorFile } from "../../src/pipelines/tensor-file.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
-import { goldenFolder, goldenTensors, relativeDifference } from "./golden.ts"
-import { kolorsUnet } from "./published-configs.ts"
+import { goldenFolder, goldenTensors, relativeDifference } from "../unit/golden.ts"
+import { kolorsUnet } from "../unit/published-configs.ts"
 
 const placeOf = (path: string) => join(goldenFolder, "face-id", path)
 const encoderOf = (path: string) => join(goldenFolder, "ip-adapter", path)

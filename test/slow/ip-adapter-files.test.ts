@@ -16,9 +16,9 @@ import type { Model } from "../../src/pipelines/model.ts"
 import { encodePrompt } from "../../src/pipelines/prompts.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { schedulerFromConfig } from "../../src/schedulers/scheduler.ts"
-import { goldenFolder, goldenTensors } from "./golden.ts"
-import { commit, hubFixture, namesBelow } from "./hub-fixture.ts"
-import { filesIn } from "./hub-server.ts"
+import { goldenFolder, goldenTensors } from "../unit/golden.ts"
+import { commit, hubFixture, namesBelow } from "../unit/hub-fixture.ts"
+import { filesIn } from "../unit/hub-server.ts"
 
 const adapters = join(goldenFolder, "ip-adapter")
 const grey = pixels(5, 4, 3, new Uint8Array(60).fill(128))

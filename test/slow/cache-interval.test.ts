@@ -11,7 +11,7 @@ import type { Model } from "../../src/pipelines/model.ts"
 import { readPictureSettings } from "../../src/pipelines/picture-settings.ts"
 import type { TextToImageOptions } from "../../src/pipelines/text-to-image.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
-import { cosineOf, goldenFolder } from "./golden.ts"
+import { cosineOf, goldenFolder } from "../unit/golden.ts"
 
 const models = new Map<string, Model>()
 beforeAll(async () => {
