@@ -80,7 +80,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     throw new UsageError(
       `${path} is on this machine, and only models on the Hub have revisions; leave it away.`,
     )
-  const device = await chooseDevice(options.device ?? "auto")
+  const device = await chooseDevice(wantedDevice(options))
   const precision = choosePrecision(options.precision ?? "auto", device)
   const variant = options.variant ?? (precision === "fp16" ? "fp16" : undefined)
   const source = local ?? (await hubModel(path, { ...options, variant }))
@@ -212,6 +212,14 @@ async function localFolder(path: string): Promise<string | undefined> {
   throw new UsageError(
     `There is no model at ${path}; give the folder of one in diffusers' layout, or its name on the Hub, as org/name.`,
   )
+}
+
+/** Integers are for the CPU, so that they choose it. */
+function wantedDevice({ device = "auto", precision }: LoadOptions): Device | "auto" {
+  if (precision !== "int8") return device
+  if (device !== "auto" && device !== "cpu")
+    throw new UsageError(`The precision int8 is for the CPU; ${device} has fp32 and fp16.`)
+  return "cpu"
 }
 
 function choosePrecision(wanted: Precision | "auto", device: Device): Precision {

@@ -174,9 +174,10 @@ function graphs(
     )
     const inputs = Object.fromEntries(values)
     const updated = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
-    const outputs = passes.reduce((described, pass) => pass(described), updated)
-    const graph = build(precision === "fp16" ? toHalfPrecision(outputs) : outputs)
-    const whole = toOnnx(graph, { device: options.device, fusedAttention })
+    const described = passes.reduce((outputs, pass) => pass(outputs), updated)
+    const outputs = precision === "fp16" ? toHalfPrecision(described) : described
+    const written = (part: Inputs<Value>) => toOnnx(build(part), { device: options.device, fusedAttention })
+    const whole = written(outputs)
     const widest = precision === "fp16" ? 2 : 4
     const bytes = whole.initializers.reduce(
       (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" || dtype === "uint8" ? 1 : widest),
@@ -187,7 +188,7 @@ function graphs(
     const rearranged = options.device === "cpu" && !options.lowMemory && options.lane === undefined
     const cut = rearranged && bytes > CUT_BYTES ? cutInTwo(outputs) : undefined
     const session = cut
-      ? openHalves([toOnnx(build(cut.first)), toOnnx(build(cut.second))], options)
+      ? openHalves([written(cut.first), written(cut.second)], options)
       : openSession(whole, options)
     return { session, reads, bytes, users: 0 }
   }

@@ -84,6 +84,12 @@ describe("load says in one sentence what is wrong with", () => {
       `There is no model at ${path}; give the folder of one in diffusers' layout, or its name on the Hub, as org/name.`,
     )
   })
+  test.each(["webgpu", "cuda"] as const)("int8 on %s", async (device) => {
+    await expect(load(folder, { device, precision: "int8" })).rejects.toThrow(UsageError)
+    await expect(load(folder, { device, precision: "int8" })).rejects.toThrow(
+      `The precision int8 is for the CPU; ${device} has fp32 and fp16.`,
+    )
+  })
   test("a folder of something else", async () => {
     rmSync(join(folder, "model_index.json"))
     await refuses(
