@@ -78,6 +78,7 @@ async function compare(): Promise<void> {
   const rows: Row[] = []
   for (const part of options.parts.split(",") as Part[])
     for (const { pixels, batch } of cases) {
+      process.stderr.write(`${part}, ${pixels} pixels, batch ${batch}\n`)
       const found = await alone(part, pixels, batch)
       const least = found.multiplications / rate
       rows.push({
