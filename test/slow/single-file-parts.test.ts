@@ -12,9 +12,9 @@ import { likenessOf } from "../../src/models/likeness.ts"
 import { componentWeights } from "../../src/pipelines/component.ts"
 import { load } from "../../src/pipelines/load.ts"
 import { openSingleFile } from "../../src/pipelines/single-file.ts"
-import type { WholeModel } from "./tiny-stable-diffusion.ts"
-import { inOneFile, rounded, tinyModel, tinyStableDiffusionXl } from "./tiny-stable-diffusion.ts"
-import { pickled, torchCheckpoint, torchZip } from "./torch-writer.ts"
+import type { WholeModel } from "../unit/tiny-stable-diffusion.ts"
+import { inOneFile, rounded, tinyModel, tinyStableDiffusionXl } from "../unit/tiny-stable-diffusion.ts"
+import { pickled, torchCheckpoint, torchZip } from "../unit/torch-writer.ts"
 
 let folder: string
 let safetensors: string
