@@ -1,7 +1,6 @@
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { UsageError } from "../../src/ground/errors.ts"
-import { pixels } from "../../src/ground/image.ts"
 import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
 import { float32 } from "../../src/ground/tensor.ts"
@@ -12,6 +11,7 @@ import { readPictureSettings } from "../../src/pipelines/picture-settings.ts"
 import type { TextToImageOptions } from "../../src/pipelines/text-to-image.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { cosineOf, goldenFolder } from "../unit/golden.ts"
+import { control, drawing } from "./interval-drawing.ts"
 
 const models = new Map<string, Model>()
 beforeAll(async () => {
@@ -23,25 +23,6 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const model of [...models.values()].reverse()) await model.close()
 })
-
-const drawing = {
-  prompt: ["a paper boat", "an ink pot"],
-  negativePrompt: "rain",
-  steps: 6,
-  seed: 7,
-  guidanceScale: 4,
-  width: 40,
-  height: 24,
-  scheduler: "Euler",
-}
-const control = {
-  image: pixels(
-    40,
-    24,
-    3,
-    Uint8Array.from(cpuGenerator(1).rand([24 * 40 * 3]).data, (u) => 256 * u),
-  ),
-}
 
 /** The latents after each step. */
 async function steps(by: string, more: Partial<TextToImageOptions> = {}): Promise<Tensor<"float32">[]> {

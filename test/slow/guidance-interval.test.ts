@@ -1,8 +1,6 @@
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { UsageError } from "../../src/ground/errors.ts"
-import { pixels } from "../../src/ground/image.ts"
-import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import { controlNet } from "../../src/pipelines/controlnet.ts"
 import { load } from "../../src/pipelines/load.ts"
 import type { Model } from "../../src/pipelines/model.ts"
@@ -10,6 +8,7 @@ import { readPictureSettings } from "../../src/pipelines/picture-settings.ts"
 import type { TextToImageOptions } from "../../src/pipelines/text-to-image.ts"
 import { textToImage } from "../../src/pipelines/text-to-image.ts"
 import { goldenFolder } from "../unit/golden.ts"
+import { drawing as common, control } from "./interval-drawing.ts"
 
 let model: Model
 let controlled: Model
@@ -22,24 +21,7 @@ afterAll(async () => {
   await model.close()
 })
 
-const drawing = {
-  prompt: ["a paper boat", "an ink pot"],
-  negativePrompt: "rain",
-  steps: 4,
-  seed: 7,
-  guidanceScale: 4,
-  width: 40,
-  height: 24,
-  scheduler: "Euler",
-}
-const control = {
-  image: pixels(
-    40,
-    24,
-    3,
-    Uint8Array.from(cpuGenerator(1).rand([24 * 40 * 3]).data, (u) => 256 * u),
-  ),
-}
+const drawing = { ...common, steps: 4 }
 
 /** The latents after each step. */
 async function steps(by: Model, more: Partial<TextToImageOptions> = {}): Promise<readonly Float32Array[]> {
