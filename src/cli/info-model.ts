@@ -1,8 +1,8 @@
 import { existsSync, statSync } from "node:fs"
 import { join } from "node:path"
-import { bytesPerElement } from "../ground/dtype.ts"
 import { messageOf } from "../ground/errors.ts"
 import { sizeOf } from "../ground/shape.ts"
+import { byteLength } from "../ground/tensor.ts"
 import { openComponent } from "../pipelines/component.ts"
 import { holdsModel, isKolors } from "../pipelines/family.ts"
 import { readJsonObject } from "../pipelines/files.ts"
@@ -95,7 +95,7 @@ async function weightsOf(folder: string, name: string, className: string): Promi
       className,
       parameters: weights.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
       dtypes: [...new Set(weights.map(({ dtype }) => dtype))],
-      bytes: weights.reduce((sum, { dtype, shape }) => sum + sizeOf(shape) * bytesPerElement(dtype), 0),
+      bytes: weights.reduce((sum, weight) => sum + byteLength(weight), 0),
     }
   } catch (error) {
     return { name, className, problem: messageOf(error) }

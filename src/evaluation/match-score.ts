@@ -16,8 +16,8 @@ import { checkAllRead, componentWeights, openComponent } from "../pipelines/comp
 import { network } from "../pipelines/network.ts"
 import { joinRows } from "../pipelines/rows.ts"
 import { openTokenizer } from "../pipelines/tokenizer.ts"
-import { fusesAttention } from "../runtime/attention-check.ts"
 import { chooseDevice } from "../runtime/device.ts"
+import { fusesAttention } from "../runtime/kernel-checks.ts"
 import type { SessionOptions } from "../runtime/session.ts"
 
 /** Two towers that learnt to give a picture and a text that say the same embeddings of the same direction. */

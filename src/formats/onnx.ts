@@ -1,10 +1,9 @@
 import type { DType } from "../ground/dtype.ts"
-import { bytesPerElement } from "../ground/dtype.ts"
 import { LimnError } from "../ground/errors.ts"
 import type { Shape } from "../ground/shape.ts"
-import { formatShape, sizeOf } from "../ground/shape.ts"
+import { formatShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { rawBytes } from "../ground/tensor.ts"
+import { byteLength, rawBytes } from "../ground/tensor.ts"
 import type { Wire } from "./protobuf.ts"
 import {
   bytesField,
@@ -194,7 +193,7 @@ function tensorProto(t: Tensor): Wire {
 }
 
 function initializerProto({ name, dtype, shape, data }: OnnxInitializer): Wire {
-  const expected = sizeOf(shape) * bytesPerElement(dtype)
+  const expected = byteLength({ dtype, shape })
   if (data.length !== expected)
     throw new LimnError(
       `Initializer ${name} of ${dtype} ${formatShape(shape)} needs ${expected} bytes, not ${data.length}.`,

@@ -4,7 +4,7 @@ import { FormatError, LimnError } from "../ground/errors.ts"
 import type { Shape } from "../ground/shape.ts"
 import { formatShape, sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { rawBytes, tensorFromBytes } from "../ground/tensor.ts"
+import { byteLength, rawBytes, tensorFromBytes } from "../ground/tensor.ts"
 import type { ByteSource } from "./byte-source.ts"
 import type { Json } from "./json.ts"
 import { clipped, parseJson, quoted } from "./json.ts"
@@ -137,7 +137,7 @@ export function encodeSafetensorsHeader(
     if (name === METADATA)
       throw new LimnError(`A tensor cannot be named ${METADATA}: the format keeps that name.`)
     const begin = end
-    end += sizeOf(shape) * bytesPerElement(dtype)
+    end += byteLength({ dtype, shape })
     members.push(jsonMember(name, { dtype: storedNames[dtype], shape, data_offsets: [begin, end] }))
   }
   return headerBytes(`{${members.join(",")}}`)

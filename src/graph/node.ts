@@ -11,6 +11,12 @@ export function node<P extends Op>(op: P, inputs: readonly Value[], attributes: 
   return { op, inputs, attributes, dtype, shape }
 }
 
+/** The same operator over other inputs; the value itself where they are its own. */
+export function withInputs(value: Value, inputs: readonly Value[]): Value {
+  const same = inputs.every((x, i) => x === value.inputs[i])
+  return same ? value : node(value.op, inputs, value.attributes as Attributes[Op])
+}
+
 /** A value that is fed at every run. */
 export function input(name: string, dtype: DType, shape: Shape): Value<"input"> {
   return { op: "input", inputs: [], attributes: { name }, dtype, shape }

@@ -43,12 +43,11 @@ export const webgpu: DeviceRules = {
       const sum = emit.add("ReduceSum", [emit.add("Exp", [below]), last])
       emit.add("Sub", [below, emit.add("Log", [sum])], { output })
     },
-    slice: (emit, [x], output, { inputs: [{ shape }], attributes: { axis, start, end, step } }) => {
-      if (step > 0) {
-        const bounds = [[start], [end], [axis], [step]].map((bound) => ints(emit, bound))
-        emit.add("Slice", [x, ...bounds], { output })
-        return
-      }
+    slice: (emit, [x], output, value) => {
+      const { inputs, attributes } = value
+      const { axis, start, end, step } = attributes
+      if (step > 0) return onnxRules.slice(emit, [x], output, value)
+      const [{ shape }] = inputs
       const places = [...Array(shape[axis]).keys()].filter(
         (i) => i <= start && i > end && (start - i) % step === 0,
       )

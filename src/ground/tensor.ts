@@ -50,6 +50,11 @@ export function int64(shape: Shape, values: ArrayLike<number>): Tensor<"int64"> 
   return tensor("int64", shape, BigInt64Array.from(Array.from(values, (v) => BigInt(v))))
 }
 
+/** How many bytes the numbers of a tensor of this type take. */
+export function byteLength({ dtype, shape }: Pick<Tensor, "dtype" | "shape">): number {
+  return sizeOf(shape) * bytesPerElement(dtype)
+}
+
 /** A tensor of zeros. */
 export function zeros<D extends DType>(dtype: D, shape: Shape): Tensor<D> {
   return { dtype, shape, data: new arrayOf[dtype](sizeOf(shape)) }

@@ -63,7 +63,7 @@ export function deepUnet(inputs: UNetInputs, w: Weights, config: UNetConfig): UN
     throw new LimnError(
       `unet: there are ${residuals.length} residuals for ${left.length} skips and a middle.`,
     )
-  const skips = left.map((skip, i) => (residuals ? add(skip, residuals[i]) : skip))
+  const skips = withResiduals(left, residuals)
   const h = residuals ? add(middle, residuals[left.length]) : middle
   return wayUp({ skips, middle: h, time, text }, w, config)
 }
@@ -81,8 +81,12 @@ export function shallowUnet(
   const told = toldOf(inputs, w, config)
   const first = conv2d(inputs.sample, w.at("conv_in"), { padding: 1 })
   const left = [first, layerDown(first, told, w, config, [0, 0])]
-  const skips = left.map((skip, i) => (residuals ? add(skip, residuals[i]) : skip))
+  const skips = withResiduals(left, residuals)
   return wayUp({ skips, middle: deep, ...told }, w, config).output
+}
+
+function withResiduals(skips: readonly Value[], residuals: UNetInputs["residuals"]): readonly Value[] {
+  return residuals === undefined ? skips : skips.map((skip, i) => add(skip, residuals[i]))
 }
 
 /** Channels of the `deep` of `deepUnet`. */

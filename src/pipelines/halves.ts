@@ -12,12 +12,10 @@ export type Halves = readonly [first: OnnxModel, second: OnnxModel]
  */
 export async function openHalves(halves: Halves, options: SessionOptions): Promise<Session> {
   const opening = halves.map((half, lane) => openSession(half, { ...options, lane }))
-  const close = async () => {
-    await Promise.all(opening.map((session) => session.then((opened) => opened.close())))
-  }
+  const closing = () => opening.map((session) => session.then((opened) => opened.close()))
   const [first, second] = await Promise.all(opening).catch(async (error) => {
     // The half that could be opened must not stay.
-    await Promise.allSettled(opening.map((session) => session.then((opened) => opened.close())))
+    await Promise.allSettled(closing())
     throw error
   })
   const reads = halves.map(({ inputs }) => new Set(inputs.map(({ name }) => name)))
@@ -28,7 +26,9 @@ export async function openHalves(halves: Halves, options: SessionOptions): Promi
       const crossing = await first.run(only(feeds, (name) => reads[0].has(name) || !reads[1].has(name)))
       return second.run({ ...only(feeds, (name) => reads[1].has(name)), ...crossing }, outputs)
     },
-    close,
+    async close() {
+      await Promise.all(closing())
+    },
   }
 }
 

@@ -1,14 +1,11 @@
 import { absolutePath } from "#platform"
-import { build, toOnnx } from "../graph/build.ts"
-import { constant, input, node } from "../graph/node.ts"
+import { input } from "../graph/node.ts"
 import { overIntegers, roundableWeights } from "../graph/passes/integers.ts"
 import type { Value } from "../graph/value.ts"
 import { UsageError } from "../ground/errors.ts"
 import type { Shape } from "../ground/shape.ts"
-import { float32, tensor } from "../ground/tensor.ts"
 import type { UNetConfig } from "../models/config/unet.ts"
-import type { SessionOptions } from "../runtime/session.ts"
-import { openSession } from "../runtime/session.ts"
+import { sumsIntegers } from "../runtime/kernel-checks.ts"
 import { withAdditions } from "./additions.ts"
 import type { Component } from "./component.ts"
 import { int8Weights } from "./int8-weights.ts"
@@ -28,7 +25,11 @@ export async function int8Model(
   describes: { readonly denoiser: Describe; readonly decoder: Describe },
   { signal, onProgress }: RoundingOptions = {},
 ): Promise<Model> {
-  await checkSums(model.running)
+  // Of sums that are cut pictures come out broken.
+  if (!(await sumsIntegers()))
+    throw new UsageError(
+      "This processor multiplies integers of eight bits inexactly (it has no VNNI); use the precision fp32.",
+    )
   const { path, unetConfig, vaeConfig } = model
   const rounded = async (part: "unet" | "decoder", component: Component, outputs: ReturnType<Describe>) => {
     const names = roundableWeights(outputs)
@@ -59,25 +60,6 @@ export async function int8Model(
     },
   }
   return int8
-}
-
-/**
- * Throws a UsageError where the processor's products of such integers are not exact: before VNNI, sums of two of them are cut
- * at 16 bits, which pictures do not survive.
- */
-async function checkSums(running: SessionOptions): Promise<void> {
-  const [rows, wide] = [16, 64]
-  const weight = tensor("int8", [wide, rows], new Int8Array(wide * rows).fill(127))
-  const scales = float32([rows], new Float32Array(rows).fill(1))
-  const x = input("x", "float32", [rows, wide])
-  const y = node("int8Matmul", [x, constant(weight), constant(scales)], {})
-  const session = await openSession(toOnnx(build({ y })), running)
-  const sums = await session.run({ x: float32([rows, wide], new Float32Array(rows * wide).fill(1)) })
-  await session.close()
-  if (sums.y.data.some((sum) => Math.abs(Number(sum) - 127 * wide) > 1))
-    throw new UsageError(
-      "This processor multiplies integers of eight bits inexactly (it has no VNNI); use the precision fp32.",
-    )
 }
 
 /** What a denoiser is fed, at a small size: which layers it has depends on no size. */

@@ -3,10 +3,10 @@ import type { StoredWeight, Weights } from "../graph/weights.ts"
 import { storedRows } from "../graph/weights.ts"
 import { toChannelIntegers } from "../ground/channel-integers.ts"
 import { sizeOf } from "../ground/shape.ts"
-import { float32, rawBytes, tensor, toFloat32, transposed } from "../ground/tensor.ts"
+import { rawBytes, tensor, toFloat32, transposed } from "../ground/tensor.ts"
 import type { Component } from "./component.ts"
 import type { RoundedPlace, RoundedWeight, RoundingOptions } from "./rounded-file.ts"
-import { outerRows, roundedFile, sameBytes } from "./rounded-file.ts"
+import { outerRows, roundedFile } from "./rounded-file.ts"
 import { readStored } from "./stored-weight.ts"
 
 /**
@@ -46,9 +46,8 @@ function inColumns(name: string, weight: StoredWeight): RoundedWeight {
     },
     async agrees(_, scales) {
       const [rows, kept] = await Promise.all([outerRows(weight, name), readStored(scales)])
-      const ends = [kept.data[0], kept.data[out - 1]].map(Number)
-      const expected = rows.map((row) => toChannelIntegers(toFloat32(row).data, 1).scales[0])
-      return sameBytes(float32([2], ends).data, float32([2], expected).data)
+      const [first, last] = rows.map((row) => toChannelIntegers(toFloat32(row).data, 1).scales[0])
+      return kept.data[0] === first && kept.data[out - 1] === last
     },
   }
 }

@@ -2,11 +2,10 @@ import { absolutePath, cacheFolder, exists, isWritableFolder, makeFolder, writeF
 import { encodeSafetensorsHeader } from "../formats/safetensors.ts"
 import type { StoredWeight, Weights } from "../graph/weights.ts"
 import { storedRows, storedWeights } from "../graph/weights.ts"
-import { bytesPerElement } from "../ground/dtype.ts"
 import { LimnError } from "../ground/errors.ts"
-import { sameShape, sizeOf } from "../ground/shape.ts"
+import { sameShape } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
-import { rawBytes } from "../ground/tensor.ts"
+import { byteLength, rawBytes } from "../ground/tensor.ts"
 import { openTensors } from "./component.ts"
 import { lastPart } from "./files.ts"
 import { fingerprint } from "./fingerprint.ts"
@@ -78,7 +77,7 @@ export async function roundedFile(
     path,
     header,
     weights.map((weight, i) => ({
-      bytes: described(weight).reduce((sum, [, type]) => sum + bytesOf(type), 0),
+      bytes: described(weight).reduce((sum, [, type]) => sum + byteLength(type), 0),
       async *make() {
         signal?.throwIfAborted()
         yield* weight.round(signal)
@@ -92,10 +91,6 @@ export async function roundedFile(
 
 function described({ name, integers, scales }: RoundedWeight) {
   return [[`${name}.integers`, integers] as const, [`${name}.scales`, scales] as const]
-}
-
-function bytesOf({ dtype, shape }: Pick<Tensor, "dtype" | "shape">): number {
-  return sizeOf(shape) * bytesPerElement(dtype)
 }
 
 /** The tensors of a file that was made of these weights; undefined where there is none. */

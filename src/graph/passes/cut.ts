@@ -1,8 +1,7 @@
-import { bytesPerElement } from "../../ground/dtype.ts"
-import { sizeOf } from "../../ground/shape.ts"
+import { byteLength } from "../../ground/tensor.ts"
 import { order } from "../build.ts"
-import { input, node } from "../node.ts"
-import type { Attributes, Op, Value } from "../value.ts"
+import { input, withInputs } from "../node.ts"
+import type { Value } from "../value.ts"
 import { isOp } from "../value.ts"
 
 type Outputs = Readonly<Record<string, Value>>
@@ -38,8 +37,7 @@ export function cutInTwo(outputs: Outputs): Cut | undefined {
   for (const value of values) {
     if (made.has(value) || (before.has(value) && !sources.has(value))) continue
     const inputs = value.inputs.map((x) => made.get(x)!)
-    const same = inputs.every((x, i) => x === value.inputs[i])
-    made.set(value, same ? value : node(value.op, inputs, value.attributes as Attributes[Op]))
+    made.set(value, withInputs(value, inputs))
   }
   const second = Object.entries(outputs).map(([name, value]) => [name, made.get(value)!] as const)
   return { first, second: Object.fromEntries(second) }
@@ -54,13 +52,12 @@ function sourcesAmong(values: readonly Value[]): ReadonlySet<Value> {
 }
 
 function firstHalf(values: readonly Value[], sources: ReadonlySet<Value>): ReadonlySet<Value> {
-  const bytesOf = ({ dtype, shape }: Value) => bytesPerElement(dtype) * sizeOf(shape)
-  const total = values.reduce((sum, value) => sum + (isOp(value, "weight") ? bytesOf(value) : 0), 0)
+  const total = values.reduce((sum, value) => sum + (isOp(value, "weight") ? byteLength(value) : 0), 0)
   const before = new Set<Value>()
   let read = 0
   for (const value of values) {
     // Weights stand right before what reads them.
-    if (isOp(value, "weight")) read += bytesOf(value)
+    if (isOp(value, "weight")) read += byteLength(value)
     if (sources.has(value) || 2 * read <= total) before.add(value)
   }
   return before

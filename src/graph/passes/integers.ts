@@ -1,6 +1,6 @@
 import { order } from "../build.ts"
-import { node } from "../node.ts"
-import type { Attributes, Op, Value } from "../value.ts"
+import { node, withInputs } from "../node.ts"
+import type { Value } from "../value.ts"
 import { isOp } from "../value.ts"
 import type { Weights } from "../weights.ts"
 import type { Standings } from "./rows.ts"
@@ -35,17 +35,18 @@ export function overIntegers(
     const rows = convolutionOf(value, made, rounded) ?? rowsOf(value, made)
     const standing =
       rows === undefined
-        ? { whole: productOf(value, made, rounded) ?? sequenceOf(value, made) ?? unchanged(value, made) }
+        ? { whole: productOf(value, made, rounded) ?? sequenceOf(value, made) ?? wholeOf(value, made) }
         : { rows }
     made.set(value, new Standing(value.shape, standing))
   }
   return Object.fromEntries(Object.entries(outputs).map(([name, value]) => [name, made.get(value)!.whole]))
 }
 
-function unchanged(value: Value, made: Standings): Value {
-  const inputs = value.inputs.map((x) => made.get(x)!.whole)
-  const same = inputs.every((x, i) => x === value.inputs[i])
-  return same ? value : node(value.op, inputs, value.attributes as Attributes[Op])
+function wholeOf(value: Value, made: Standings): Value {
+  return withInputs(
+    value,
+    value.inputs.map((x) => made.get(x)!.whole),
+  )
 }
 
 /** The integers and the scales of the weight that a layer reads; undefined where it is not rounded. */

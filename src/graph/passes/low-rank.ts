@@ -1,11 +1,11 @@
 import type { Shape } from "../../ground/shape.ts"
 import { sizeOf } from "../../ground/shape.ts"
 import { order } from "../build.ts"
-import { node } from "../node.ts"
+import { node, withInputs } from "../node.ts"
 import { add, mul } from "../ops/elementwise.ts"
 import { concat, reshape, slice } from "../ops/layout.ts"
 import { convolve, matmul } from "../ops/products.ts"
-import type { Attributes, Op, Value } from "../value.ts"
+import type { Attributes, Value } from "../value.ts"
 import { isOp } from "../value.ts"
 import type { Weights } from "../weights.ts"
 import type { Piece } from "./weight-piece.ts"
@@ -52,9 +52,7 @@ export function updateWeights(
   const made = new Map<Value, Value>()
   for (const value of values) {
     const inputs = value.inputs.map((x) => made.get(x)!)
-    const unchanged = inputs.every((x, i) => x === value.inputs[i])
-    const result =
-      updated.get(value) ?? (unchanged ? value : node(value.op, inputs, value.attributes as Attributes[Op]))
+    const result = updated.get(value) ?? withInputs(value, inputs)
     const layered = withLowRank(value, result, inputs[0], updates)
     made.set(value, withAttention(value, layered, inputs[0], updates))
   }

@@ -1,7 +1,7 @@
 import type { BlockFormat } from "../../ground/block-integers.ts"
 import { order } from "../build.ts"
-import { node } from "../node.ts"
-import type { Attributes, Op, Value } from "../value.ts"
+import { node, withInputs } from "../node.ts"
+import type { Value } from "../value.ts"
 import { isOp } from "../value.ts"
 import type { Weights } from "../weights.ts"
 import { pieceOf } from "./weight-piece.ts"
@@ -39,8 +39,7 @@ export function quantizeProducts(
       const [integers] = rows.get("integers").inputs // behind the cast to float32 that weights come with
       made.set(value, node("quantizedMatmul", [inputs[0], integers, rows.get("scales")], { bits, blockSize }))
     } else {
-      const unchanged = inputs.every((x, i) => x === value.inputs[i])
-      made.set(value, unchanged ? value : node(value.op, inputs, value.attributes as Attributes[Op]))
+      made.set(value, withInputs(value, inputs))
     }
   }
   return Object.fromEntries(Object.entries(outputs).map(([name, value]) => [name, made.get(value)!]))
