@@ -10,6 +10,7 @@ import { openTensors } from "./component.ts"
 import { lastPart } from "./files.ts"
 import { fingerprint } from "./fingerprint.ts"
 import { readStored } from "./stored-weight.ts"
+import { withTensorFile } from "./tensor-file.ts"
 
 /** How far the rounding of a model's matrices is. */
 export interface QuantizeProgress {
@@ -67,7 +68,7 @@ export async function roundedFile(
   )
   const cached = absolutePath(cacheFolder(), `${lastPart(checkpoint)}-${madeFrom}-${kind}.safetensors`)
   for (const path of [beside, cached]) {
-    const tensors = await tensorsOf(path, weights)
+    const tensors = await tensorsOf(path, weights, madeFrom)
     if (tensors !== undefined) return () => storedWeights(tensors, path)
   }
   const path = (await isWritableFolder(absolutePath(beside, ".."))) ? beside : cached
@@ -97,9 +98,14 @@ function described({ name, integers, scales }: RoundedWeight) {
 async function tensorsOf(
   path: string,
   weights: readonly RoundedWeight[],
+  madeFrom: string,
 ): Promise<ReadonlyMap<string, StoredWeight> | undefined> {
   if (!(await exists(path))) return undefined
-  const tensors = await openTensors([{ path }], (name) => name).catch((error) => {
+  const kept = async () => {
+    const source = await withTensorFile(path, ({ metadata }) => metadata.madeFrom)
+    return source === madeFrom ? openTensors([{ path }], (name) => name) : undefined
+  }
+  const tensors = await kept().catch((error) => {
     if (error instanceof LimnError) return undefined
     throw error
   })
