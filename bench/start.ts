@@ -12,7 +12,7 @@ import { commonOptions, measured, median, report, rounded } from "./machine.ts"
 const { values: options } = parseArgs({ options: commonOptions })
 
 const root = join(import.meta.dirname, "..")
-if (!existsSync(join(root, "dist/cli/main.js"))) throw new Error("There is no dist: npm run build makes it.")
+if (!existsSync(join(root, "dist/node/main.js"))) throw new Error("There is no dist: npm run build makes it.")
 
 const commands = [["--version"], ["a red heart"], ["a red heart", "--images", "4"]]
 

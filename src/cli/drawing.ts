@@ -106,7 +106,7 @@ export interface Order extends DrawOptions {
   readonly picture?: number
 }
 
-/** The model that comes with limn, seen from `src/cli` as from `dist/cli`. */
+/** The model that comes with limn, seen from `src/cli` as from `dist/node`. */
 export const inkling = fileURLToPath(new URL("../../models/inkling", import.meta.url))
 
 /** A step takes seconds on large models; Ctrl-C does not wait that long. */

@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import { FormatError } from "../ground/errors.ts"
 
 /** What PEFT keeps beside its factors of how they were trained, as far as it counts afterwards. */

@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import { absolutePath, exists } from "#platform"
 import { FormatError } from "../ground/errors.ts"
 import { readJson } from "./files.ts"

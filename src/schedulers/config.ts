@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import { FormatError } from "../ground/errors.ts"
 
 /** Every schema message is the second half of a sentence: what limn needs. */

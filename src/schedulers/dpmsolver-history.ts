@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import type { Tensor } from "../ground/tensor.ts"
 import { flag, oneOf, translated } from "./config.ts"
 import type { DpmAlgorithm, DpmSolverType } from "./dpmsolver-coefficients.ts"

@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import { FormatError } from "../ground/errors.ts"
 
 /** A token found in the prompt as it stands, before any word is cut. */

@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import { UsageError } from "../ground/errors.ts"
 import { addedTokensSchema, namedTokenSchema, readSettings, tokenFinder } from "./added-tokens.ts"
 import { sentencePiece } from "./sentencepiece-bpe.ts"

@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import { UsageError } from "../ground/errors.ts"
 import { oneOf, positiveInteger, positiveNumber, wholeNumber } from "../models/config/fields.ts"
 

@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import { keyError, oneOf, positiveInteger, positiveNumber, readConfig } from "./fields.ts"
 
 /** Everything that the forward pass of transformers `CLIPVisionModel(WithProjection)` depends on. */

@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import { roundHalfEven } from "../../ground/rounding.ts"
 import { boolean, finiteNumber, oneOf, positiveInteger, positiveNumber, readConfig } from "./fields.ts"
 

@@ -24,25 +24,19 @@ export interface Given {
   readonly onStart?: (child: ChildProcess) => void
 }
 
-/** limn built anew in a folder of its own, as a package manager would install it. */
+/** limn's command built anew in a folder of its own, as a package manager would install it. */
 export interface InstalledLimn {
   readonly bin: string
   run(args: readonly string[], given?: Given): Promise<Ended>
   remove(): void
 }
 
-/** Builds and lays out what is published, with this checkout's dependencies. */
+/** Builds and lays out what the command is of, with this checkout's dependencies. */
 export function installLimn(): InstalledLimn {
   const folder = mkdtempSync(join(tmpdir(), "limn-installed-"))
-  const build = [
-    "-p",
-    join(root, "tsconfig.build.json"),
-    "--outDir",
-    join(folder, "dist"),
-    "--incremental",
-    "false",
-  ]
-  execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), ...build])
+  const bundle = ["--config", join(root, "rolldown.config.js"), "--dir", join(folder, "dist/node")]
+  const rolldown = join(root, "node_modules/rolldown/bin/cli.mjs")
+  execFileSync(process.execPath, [rolldown, ...bundle], { cwd: root })
   cpSync(join(root, "package.json"), join(folder, "package.json"))
   cpSync(join(root, "bin"), join(folder, "bin"), { recursive: true })
   for (const linked of ["node_modules", "models"]) symlinkSync(join(root, linked), join(folder, linked))
