@@ -2,43 +2,72 @@ import { pieceAt } from "../graph/passes/weight-piece.ts"
 import type { StoredWeight, Weights } from "../graph/weights.ts"
 import { storedRows } from "../graph/weights.ts"
 import { toChannelIntegers } from "../ground/channel-integers.ts"
+import { turnBlocks } from "../ground/hadamard.ts"
 import { sizeOf } from "../ground/shape.ts"
+import type { Tensor } from "../ground/tensor.ts"
 import { rawBytes, tensor, toFloat32, transposed } from "../ground/tensor.ts"
 import type { Component } from "./component.ts"
 import type { RoundedPlace, RoundedWeight, RoundingOptions } from "./rounded-file.ts"
 import { outerRows, roundedFile } from "./rounded-file.ts"
 import { readStored } from "./stored-weight.ts"
 
+/** Numbers that are rounded at once: little memory, and the event loop gets its turns. */
+const ROUNDED_AT_ONCE = 2 ** 22
+
+/** How weights are rounded. */
+export interface Int8Options extends RoundingOptions {
+  /** So many numbers of a row are turned together before they are rounded (default: none). */
+  readonly turnedTogether?: number
+}
+
 /**
- * A maker of a component's weights `names` in integers of eight bits, as `overIntegers` takes them. They are rounded the first
- * time and kept at the place given. Throws as `roundedFile` does.
+ * A maker of a component's weights `names` in integers of eight bits, as `overIntegers` takes them, or `turnProducts` those that
+ * are turned. They are rounded the first time and kept at the place given. Throws as `roundedFile` does.
  */
 export function int8Weights(
   place: RoundedPlace,
   { tensors }: Component,
   names: readonly string[],
-  options: RoundingOptions = {},
+  { turnedTogether, ...options }: Int8Options = {},
 ): Promise<() => Weights> {
   const weights = names.map((path) => {
     const { name, rows } = pieceAt(path)
     const whole = tensors.get(name)!
-    return inColumns(path, rows === undefined ? whole : storedRows(whole, rows, name))
+    return inColumns(path, rows === undefined ? whole : storedRows(whole, rows, name), turnedTogether)
   })
-  return roundedFile(place, weights, "columns", options)
+  const rules = turnedTogether === undefined ? "columns" : `columns turned by ${turnedTogether}`
+  return roundedFile(place, weights, rules, options)
 }
 
 /** Of each output one column, of a convolution by the places of the kernel and then by channels. */
-function inColumns(name: string, weight: StoredWeight): RoundedWeight {
+function inColumns(name: string, weight: StoredWeight, turnedTogether: number | undefined): RoundedWeight {
   const [out, channels, ...kernel] = weight.shape
   const covered = sizeOf(kernel)
   const wide = channels * covered
+  /** The rows of a piece of the weight as they are rounded. */
+  const roundedRows = (piece: Tensor) => {
+    const { data } = toFloat32(piece)
+    // Not the caller's own numbers.
+    const rows = data === piece.data ? data.slice() : data
+    if (turnedTogether !== undefined) turnBlocks(rows, turnedTogether)
+    return toChannelIntegers(rows, piece.shape[0])
+  }
   return {
     name,
     weight,
     integers: { dtype: "int8", shape: [wide, out] },
     scales: { dtype: "float32", shape: [out] },
-    async *round() {
-      const { integers, scales } = toChannelIntegers(toFloat32(await readStored(weight)).data, out)
+    async *round(signal) {
+      const integers = new Int8Array(out * wide)
+      const scales = new Float32Array(out)
+      const rows = Math.max(1, Math.floor(ROUNDED_AT_ONCE / wide))
+      for (let start = 0; start < out; start += rows) {
+        signal?.throwIfAborted()
+        const piece = storedRows(weight, [start, Math.min(start + rows, out)], name)
+        const rounded = roundedRows(await readStored(piece))
+        integers.set(rounded.integers, start * wide)
+        scales.set(rounded.scales, start)
+      }
       const columns = transposed(tensor("int8", [out, wide], integers)).data
       if (covered === 1) yield rawBytes(columns)
       else yield rawBytes(placesFirst(columns, { channels, covered, out }))
@@ -46,7 +75,7 @@ function inColumns(name: string, weight: StoredWeight): RoundedWeight {
     },
     async agrees(_, scales) {
       const [rows, kept] = await Promise.all([outerRows(weight, name), readStored(scales)])
-      const [first, last] = rows.map((row) => toChannelIntegers(toFloat32(row).data, 1).scales[0])
+      const [first, last] = rows.map((row) => roundedRows(row).scales[0])
       return kept.data[0] === first && kept.data[out - 1] === last
     },
   }
