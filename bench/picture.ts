@@ -6,7 +6,7 @@ import type { Memory } from "../test/full/memory.ts"
 import { inTurn, itself, runApart } from "./apart.ts"
 import { commonOptions, measured, median, peerOptions, report, rounded } from "./machine.ts"
 import type { ModelName } from "./parts.ts"
-import { modelFolder, roundOnce } from "./parts.ts"
+import { loadOptions, modelFolder, roundOnce } from "./parts.ts"
 
 /**
  * How long a whole 512 x 512 picture takes from a checkpoint at full size, stage by stage, and the most memory it takes,
@@ -69,7 +69,7 @@ async function compare(): Promise<void> {
   if (contenders.length < wanted.length) console.log("diffusers is left out: --python names none.")
   for (const name of options.models.split(",") as ModelName[]) {
     const folder = modelFolder(options.folder, name)
-    if (contenders.includes("limn int8")) await roundOnce(folder)
+    if (contenders.includes("limn int8")) await roundOnce(folder, loadOptions(name, "int8"))
     const runs = await inTurn(contenders, Number(options.repeats), (contender) =>
       runContender(name, contender),
     )

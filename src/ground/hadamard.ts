@@ -11,16 +11,30 @@ export function hadamard(size: number): Float32Array {
   return rows
 }
 
-/** Turns each block of `size` numbers in place (the fast Walsh-Hadamard transform). */
+/** Turns each block of `size` numbers in place (the fast Walsh-Hadamard transform, two of its stages at a time). */
 export function turnBlocks(values: Float32Array, size: number): void {
   const norm = Math.fround(1 / Math.sqrt(size))
-  for (let half = 1; half < size; half *= 2) {
-    const factor = 2 * half === size ? norm : 1
-    for (let start = 0; start < values.length; start += 2 * half)
-      for (let i = start; i < start + half; i++) {
-        const [a, b] = [values[i], values[i + half]]
-        values[i] = factor * (a + b)
-        values[i + half] = factor * (a - b)
+  for (let block = 0; block < values.length; block += size) {
+    const end = block + size
+    let half = 1
+    for (; 2 * half < size; half *= 4)
+      for (let first = block; first < block + half; first++)
+        for (let i = first; i < end; i += 4 * half) {
+          const a = values[i]
+          const b = values[i + half]
+          const c = values[i + 2 * half]
+          const d = values[i + 3 * half]
+          values[i] = a + b + (c + d)
+          values[i + half] = a - b + (c - d)
+          values[i + 2 * half] = a + b - (c + d)
+          values[i + 3 * half] = a - b - (c - d)
+        }
+    if (half < size)
+      for (let i = block; i < block + half; i++) {
+        const sum = values[i] + values[i + half]
+        values[i + half] = values[i] - values[i + half]
+        values[i] = sum
       }
+    for (let i = block; i < end; i++) values[i] *= norm
   }
 }

@@ -54,7 +54,7 @@ export const fullKolors: ModelFamily = {
   },
 }
 
-/** Kolors' text encoder, ChatGLM3, beside parts as narrow as can be: 6,243,584,000 parameters of its own, 12.5 GB. */
+/** Kolors' text encoder, ChatGLM3, beside parts as narrow as can be: 5,977,241,600 parameters of its own, 12 GB. */
 export const fullChatGlm: ModelFamily = {
   ...tinyKolors,
   configs: {
