@@ -61,7 +61,9 @@ function weightOf(value: Value, rounded: Weights): readonly [integers: Value, sc
 function productOf(value: Value, made: Standings, rounded: Weights): Value | undefined {
   if (isOp(value, "matmul")) {
     const weight = weightOf(value, rounded)
-    return weight && node("int8Matmul", [made.get(value.inputs[0])!.whole, ...weight], { perRow: false })
+    return (
+      weight && node("int8Matmul", [made.get(value.inputs[0])!.whole, ...weight], { rounding: "together" })
+    )
   }
   if (!isOp(value, "add")) return undefined
   // A bias joins the product, which adds it in passing.
@@ -79,7 +81,8 @@ function convolutionOf(value: Value, made: Standings, rounded: Weights): Value |
   if (weight === undefined) return undefined
   const [x, { shape }, bias] = value.inputs
   const operands = bias === undefined ? weight : [...weight, made.get(bias)!.whole]
-  if (isPointwise(value)) return node("int8Matmul", [made.get(x)!.rows, ...operands], { perRow: false })
+  if (isPointwise(value))
+    return node("int8Matmul", [made.get(x)!.rows, ...operands], { rounding: "together" })
   // What is doubled in size is rounded before, when it is a quarter of the numbers.
   const doubled =
     isOp(x, "upsampleNearest") && [2, 3].every((axis) => x.shape[axis] === 2 * x.inputs[0].shape[axis])

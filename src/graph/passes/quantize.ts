@@ -51,13 +51,14 @@ export function quantizeProducts(
 /**
  * The same outputs, with the products of linear layers over integers of eight bits, weights and what they read, both turned
  * in blocks (QuaRot, Ashkboos et al. 2024), since some channels of a language model are a hundred times as large as the
- * others. `rounded` has of a weight `name` the tensors `name.integers` (int8 [In, Out], each column turned) and `name.scales`
+ * others. Where `twice` says so of a weight's name, what it reads is rounded twice. `rounded` has of a weight `name` the tensors `name.integers` (int8 [In, Out], each column turned) and `name.scales`
  * (float32 [Out]); a layer whose weight it has not stays as it is. For a CPU that `sumsIntegers`; comes after
  * `updateWeights`.
  */
 export function turnProducts(
   outputs: Readonly<Record<string, Value>>,
   rounded: Weights,
+  { twice }: { readonly twice: (name: string) => boolean },
 ): Record<string, Value> {
   const matrix = constant(float32([TURNED_TOGETHER, TURNED_TOGETHER], hadamard(TURNED_TOGETHER)))
   const made = new Map<Value, Value>()
@@ -71,7 +72,8 @@ export function turnProducts(
     const path = pathOf(piece)
     if (!rounded.has(path)) return undefined
     const folder = rounded.at(path)
-    return node("int8Matmul", [turned(x), stored(folder), folder.get("scales")], { perRow: true })
+    const rounding = twice(piece.name) ? "each twice" : "each"
+    return node("int8Matmul", [turned(x), stored(folder), folder.get("scales")], { rounding })
   })
 }
 
