@@ -44,7 +44,7 @@ export async function residentText({ path, textEncoders: [encoder] }: Model): Pr
   const files = await openComponent(join(path, "text_encoder"))
   const { kept, tokenizer } = encoder
   const running = { device: "cpu", precision: "fp32" } as const
-  const whole = { textEncoder: kept, blockBytes: Number.POSITIVE_INFINITY }
+  const whole = { textEncoder: kept, blockBytes: Number.MAX_SAFE_INTEGER }
   return (await chatGlmEncoder({ files, tokenizer }, running, whole)).network
 }
 

@@ -4,7 +4,6 @@ import { float32, tensor } from "../ground/tensor.ts"
 import { convolvedSize } from "./convolved-size.ts"
 import type { Emitter, OnnxRule } from "./emitter.ts"
 import { ints, microsoft } from "./emitter.ts"
-import type { Value } from "./value.ts"
 
 /** ONNX for products of integers of eight bits: what they read is rounded as it comes, and sums leave them as float32. */
 
@@ -37,73 +36,30 @@ function product(
   return emit.add("MatMulIntegerToFloat", operands, { domain: microsoft, output })
 }
 
-export const int8Matmul: OnnxRule<"int8Matmul"> = (emit, [x, ...weight], output, { inputs, attributes }) => {
-  const { rounding } = attributes
-  if (rounding === "together") {
+export const int8Matmul: OnnxRule<"int8Matmul"> = (emit, [x, ...weight], output, { attributes }) => {
+  if (!attributes.perRow) {
     product(emit, round(emit, x), weight, output)
     return
   }
+  const { rounded, steps } = roundRows(emit, x)
   const [w, scales, bias] = weight
-  const { steps, sums } = (rounding === "each" ? sumsOfRows : sumsOfRowsTwice)(
-    emit,
-    x,
-    [w, scales],
-    inputs[0],
-  )
-  // The kernel takes one scale for all rows, so that theirs come after it, and the bias after them.
+  const sums = product(emit, rounded, [w, scales])
   if (bias === undefined) emit.add("Mul", [sums, steps], { output })
   else emit.add("Add", [emit.add("Mul", [sums, steps]), bias], { output })
 }
 
-/** What one of the integers of each row is worth, and the product over the integers. */
-interface RowSums {
-  readonly steps: string
-  readonly sums: string
-}
-
-function sumsOfRows(emit: Emitter, x: string, weight: readonly string[]): RowSums {
-  const { steps, inSteps } = rowsInSteps(emit, x)
-  return { steps, sums: product(emit, fromSteps(emit, inSteps), weight) }
-}
-
-/** How many of the smaller steps, in which what a rounding left is rounded, make one: it left half of one at most. */
-const FINER = 254
-
-/** Both roundings are rows of one product, so that the weight is there once. */
-function sumsOfRowsTwice(emit: Emitter, x: string, weight: readonly string[], { shape }: Value): RowSums {
-  const { steps, inSteps } = rowsInSteps(emit, x)
-  const left = emit.add("Sub", [inSteps, emit.add("Round", [inSteps])])
-  const coarse = fromSteps(emit, inSteps)
-  const fine = fromSteps(emit, emit.add("Mul", [left, number(emit, FINER)]))
-  const axis = shape.length - 2
-  const integers = join(emit, [coarse.integers, fine.integers], axis)
-  const both = product(emit, { ...coarse, integers }, weight)
-  const rows = shape[axis]
-  const part = (start: number) =>
-    emit.add("Slice", [both, ints(emit, [start]), ints(emit, [start + rows]), ints(emit, [axis])])
-  const finer = emit.add("Mul", [part(rows), number(emit, 1 / FINER)])
-  return { steps, sums: emit.add("Add", [part(0), finer]) }
-}
-
-/** Rows in steps of their own, of which their largest magnitude is 127. */
-function rowsInSteps(emit: Emitter, x: string): { readonly steps: string; readonly inSteps: string } {
+/** The largest magnitude of each row becomes 127; the kernel takes one scale for all rows, so that theirs come after it. */
+function roundRows(emit: Emitter, x: string): { readonly rounded: Rounded; readonly steps: string } {
+  const number = (value: number) => emit.constant(float32([], [value]))
   const largest = emit.add("ReduceMax", [emit.add("Abs", [x]), ints(emit, [-1])], {
     attributes: { keepdims: 1n },
   })
   // A row of zeros has a step too.
-  const steps = emit.add("Max", [emit.add("Mul", [largest, number(emit, 1 / 127)]), number(emit, 2 ** -100)])
-  return { steps, inSteps: emit.add("Div", [x, steps]) }
-}
-
-/** Numbers in steps as integers around 128. */
-function fromSteps(emit: Emitter, inSteps: string): Rounded {
-  const scale = number(emit, 1)
+  const steps = emit.add("Max", [emit.add("Mul", [largest, number(1 / 127)]), number(2 ** -100)])
+  const scale = number(1)
   const zero = emit.constant(tensor("uint8", [], Uint8Array.of(128)))
-  return { integers: emit.add("QuantizeLinear", [inSteps, scale, zero]), scale, zero }
-}
-
-function number(emit: Emitter, value: number): string {
-  return emit.constant(float32([], [value]))
+  const integers = emit.add("QuantizeLinear", [emit.add("Div", [x, steps]), scale, zero])
+  return { rounded: { integers, scale, zero }, steps }
 }
 
 /**

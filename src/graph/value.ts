@@ -13,12 +13,6 @@ export type WeightStorage =
 export type Padding2d = readonly [number, number, number, number]
 
 /**
- * How the rows that a product reads are rounded to integers of eight bits: all with one scale, each with its own, or each with
- * its own and what that left once more, which makes it nearly exact and twice the work.
- */
-export type RowRounding = "together" | "each" | "each twice"
-
-/**
  * Every operator and its attributes. Three tables have one row for each: shape rules, gradient rules and
  * ONNX rules; a missing row does not compile.
  */
@@ -52,8 +46,11 @@ export interface Attributes {
   /** x W^T of a weight in blocks of `blockSize` along its rows, each of integers of `bits` with one scale. */
   quantizedMatmul: { readonly bits: 4 | 8; readonly blockSize: number }
   conv2d: { readonly stride: number; readonly padding: Padding2d }
-  /** x W + b of a weight of integers with one scale a column; x is rounded to integers at every run. */
-  int8Matmul: { readonly rounding: RowRounding }
+  /**
+   * x W + b of a weight of integers with one scale a column; x is rounded to integers at every run, with one scale, or
+   * `perRow` with one for each of its rows.
+   */
+  int8Matmul: { readonly perRow: boolean }
   /**
    * A convolution as such a product: of every place of the result, in rows, what the kernel covers there. x are the rows of a
    * picture of this size, which is doubled first where that is said.

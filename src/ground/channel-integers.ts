@@ -6,6 +6,13 @@ export interface ChannelIntegers {
 
 const HIGHEST = 127
 
+/** Takes from numbers what their integers stand for, in place, and leaves what rounding lost. */
+export function subtractIntegers(values: Float32Array, { integers, scales }: ChannelIntegers): void {
+  const size = values.length / scales.length
+  for (const [channel, scale] of scales.entries())
+    for (let i = channel * size; i < (channel + 1) * size; i++) values[i] -= scale * integers[i]
+}
+
 /**
  * Rounds numbers to integers of eight bits around 0 with one scale for each of `channels` equal parts; no number is off by
  * more than half a scale. A channel of zeros has the scale 1.

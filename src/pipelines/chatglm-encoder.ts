@@ -17,6 +17,7 @@ import type { LayerBlock, TextPrecision } from "./chatglm-blocks.ts"
 import {
   BLOCK_BYTES,
   integerFormats,
+  isOfAttention,
   isOfLayers,
   layerBlocks,
   layerBytes,
@@ -96,9 +97,9 @@ export async function chatGlmEncoder(
     const whole = describe(Object.fromEntries(token), [0, config.numLayers])
     const following = { signal, onProgress: onQuantize }
     if (precision === "int8" && running.device === "cpu" && (await sumsIntegers())) {
-      const options = { ...following, turnedTogether: TURNED_TOGETHER }
+      const options = { ...following, turnedTogether: TURNED_TOGETHER, twice: isOfAttention }
       const made = await int8Weights(roundedPlace(files, precision), files, turnableWeights(whole), options)
-      return (outputs) => turnProducts(outputs, made(), { twice: isOfAttention })
+      return (outputs) => turnProducts(outputs, made())
     }
     // Blocks are exact on every processor, and GPUs have kernels for them.
     const format = integerFormats[precision]
@@ -154,14 +155,6 @@ export async function chatGlmEncoder(
     },
     dropped: (text) => tokenizer.tokenize(text).dropped,
   }
-}
-
-/**
- * Whether a matrix is of attention's layers. They are a sixth of the work, and two thirds of what rounding loses where what
- * they read is rounded once.
- */
-function isOfAttention(name: string): boolean {
-  return name.includes(".self_attention.")
 }
 
 /** What blocks call the state after so many layers. */

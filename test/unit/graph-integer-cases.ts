@@ -1,5 +1,5 @@
 import { constant, node } from "../../src/graph/node.ts"
-import type { Attributes, RowRounding, Value } from "../../src/graph/value.ts"
+import type { Attributes, Value } from "../../src/graph/value.ts"
 import type { Shape } from "../../src/ground/shape.ts"
 import { sizeOf } from "../../src/ground/shape.ts"
 import { float32, tensor } from "../../src/ground/tensor.ts"
@@ -58,20 +58,20 @@ export function integerProduct({
   x,
   out,
   biased,
-  rounding = "together",
+  perRow = false,
 }: {
   x: readonly number[]
   out: number
   biased: boolean
-  rounding?: RowRounding
+  perRow?: boolean
 }): Case {
   const weight = integers([x[x.length - 1], out], out)
-  const name = `x [${x}]${biased ? " with a bias" : ""}, rounded ${rounding}`
-  if (!biased) return one(name, x, (given) => node("int8Matmul", [given, ...weight], { rounding }))
+  const name = `x [${x}]${biased ? " with a bias" : ""}${perRow ? ", row by row" : ""}`
+  if (!biased) return one(name, x, (given) => node("int8Matmul", [given, ...weight], { perRow }))
   return {
     name,
     shapes: [x, [out]],
-    call: ([given, bias]) => node("int8Matmul", [given, ...weight, bias], { rounding }),
+    call: ([given, bias]) => node("int8Matmul", [given, ...weight, bias], { perRow }),
   }
 }
 

@@ -7,7 +7,7 @@ import { sizeOf } from "../../src/ground/shape.ts"
 import { tensor, toFloat32 } from "../../src/ground/tensor.ts"
 import type { Numbers } from "./graph-indices.ts"
 import { broadcastOffset, forEachIndex, offset } from "./graph-indices.ts"
-import { roundedInBlocks, roundedInRange, roundedTwice } from "./graph-rounding.ts"
+import { roundedInBlocks, roundedInRange } from "./graph-rounding.ts"
 
 type Meaning<P extends Op> = (
   inputs: readonly Numbers[],
@@ -150,14 +150,10 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
     }
     return out
   },
-  int8Matmul: ([x, w, scales, bias], { rounding }, shape) => {
+  int8Matmul: ([x, w, scales, bias], { perRow }, shape) => {
     const [columns] = scales.shape
     const [wide] = w.shape
-    const rounded = {
-      together: () => roundedInRange(x.data),
-      each: () => roundedInBlocks(x.data, wide),
-      "each twice": () => roundedTwice(x.data, wide),
-    }[rounding]()
+    const rounded = perRow ? roundedInBlocks(x.data, wide) : roundedInRange(x.data)
     const out = new Float64Array(sizeOf(shape))
     for (const at of out.keys()) {
       const [row, column] = [Math.floor(at / columns), at % columns]

@@ -9,26 +9,6 @@ export function roundedInBlocks(x: Float64Array, blockSize: number): Float64Arra
   return rounded
 }
 
-/**
- * Each block as multiples of a 127th of its largest number, and what that leaves as multiples of a 254th of that; in float32, in
- * which another last digit makes another integer.
- */
-export function roundedTwice(x: Float64Array, blockSize: number): Float64Array {
-  const { fround } = Math
-  const rounded = x.slice()
-  for (let start = 0; start < x.length; start += blockSize) {
-    const block = rounded.subarray(start, start + blockSize)
-    const largest = block.reduce((most, v) => Math.max(most, Math.abs(fround(v))), 0)
-    const step = fround(largest * fround(1 / 127))
-    block.forEach((v, i) => {
-      const inSteps = fround(fround(v) / step)
-      const coarse = Math.round(inSteps)
-      block[i] = step * (coarse + Math.round(fround(254 * fround(inSteps - coarse))) / 254)
-    })
-  }
-  return rounded
-}
-
 /** Numbers as multiples of a 255th of their range, 0 among them. */
 export function roundedInRange(x: Float64Array): Float64Array {
   const low = Math.min(0, ...x)

@@ -61,9 +61,7 @@ function weightOf(value: Value, rounded: Weights): readonly [integers: Value, sc
 function productOf(value: Value, made: Standings, rounded: Weights): Value | undefined {
   if (isOp(value, "matmul")) {
     const weight = weightOf(value, rounded)
-    return (
-      weight && node("int8Matmul", [made.get(value.inputs[0])!.whole, ...weight], { rounding: "together" })
-    )
+    return weight && node("int8Matmul", [made.get(value.inputs[0])!.whole, ...weight], { perRow: false })
   }
   if (!isOp(value, "add")) return undefined
   // A bias joins the product, which adds it in passing.
@@ -81,8 +79,7 @@ function convolutionOf(value: Value, made: Standings, rounded: Weights): Value |
   if (weight === undefined) return undefined
   const [x, { shape }, bias] = value.inputs
   const operands = bias === undefined ? weight : [...weight, made.get(bias)!.whole]
-  if (isPointwise(value))
-    return node("int8Matmul", [made.get(x)!.rows, ...operands], { rounding: "together" })
+  if (isPointwise(value)) return node("int8Matmul", [made.get(x)!.rows, ...operands], { perRow: false })
   // What is doubled in size is rounded before, when it is a quarter of the numbers.
   const doubled =
     isOp(x, "upsampleNearest") && [2, 3].every((axis) => x.shape[axis] === 2 * x.inputs[0].shape[axis])

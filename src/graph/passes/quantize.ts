@@ -4,7 +4,8 @@ import { sizeOf } from "../../ground/shape.ts"
 import { float32 } from "../../ground/tensor.ts"
 import { order } from "../build.ts"
 import { constant, node, withInputs } from "../node.ts"
-import { reshape } from "../ops/layout.ts"
+import { add } from "../ops/elementwise.ts"
+import { reshape, slice } from "../ops/layout.ts"
 import { matmul } from "../ops/products.ts"
 import type { Value } from "../value.ts"
 import { isOp } from "../value.ts"
@@ -51,14 +52,13 @@ export function quantizeProducts(
 /**
  * The same outputs, with the products of linear layers over integers of eight bits, weights and what they read, both turned
  * in blocks (QuaRot, Ashkboos et al. 2024), since some channels of a language model are a hundred times as large as the
- * others. Where `twice` says so of a weight's name, what it reads is rounded twice. `rounded` has of a weight `name` the tensors `name.integers` (int8 [In, Out], each column turned) and `name.scales`
- * (float32 [Out]); a layer whose weight it has not stays as it is. For a CPU that `sumsIntegers`; comes after
+ * others. `rounded` has of a weight `name` the tensors `name.integers` (int8 [In, Out], each column turned) and `name.scales`
+ * (float32 [Out]), or of one that is rounded twice [In, 2 Out] and [2 Out], the second half to be added; a layer whose weight it has not stays as it is. For a CPU that `sumsIntegers`; comes after
  * `updateWeights`.
  */
 export function turnProducts(
   outputs: Readonly<Record<string, Value>>,
   rounded: Weights,
-  { twice }: { readonly twice: (name: string) => boolean },
 ): Record<string, Value> {
   const matrix = constant(float32([TURNED_TOGETHER, TURNED_TOGETHER], hadamard(TURNED_TOGETHER)))
   const made = new Map<Value, Value>()
@@ -68,13 +68,19 @@ export function turnProducts(
     made.set(x, rows)
     return rows
   }
-  return withProducts(outputs, (x, piece) => {
+  return withProducts(outputs, (x, piece, columns) => {
     const path = pathOf(piece)
     if (!rounded.has(path)) return undefined
     const folder = rounded.at(path)
-    const rounding = twice(piece.name) ? "each twice" : "each"
-    return node("int8Matmul", [turned(x), stored(folder), folder.get("scales")], { rounding })
+    const product = node("int8Matmul", [turned(x), stored(folder), folder.get("scales")], { perRow: true })
+    return product.shape.at(-1) === columns ? product : halvesAdded(product, columns)
   })
+}
+
+/** The first columns of a product and the others, which are as many. */
+function halvesAdded(product: Value, columns: number): Value {
+  const axis = product.shape.length - 1
+  return add(slice(product, axis, 0, columns), slice(product, axis, columns, 2 * columns))
 }
 
 /** A weight's integers as they are stored, not behind the cast to float32 that weights come with. */
@@ -82,16 +88,16 @@ function stored(folder: Weights): Value {
   return folder.get("integers").inputs[0]
 }
 
-/** The same outputs, with what `make` gives of a linear layer's input and weight in place of their product. */
+/** The same outputs, with what `make` gives of a linear layer's input, weight and outputs in place of their product. */
 function withProducts(
   outputs: Readonly<Record<string, Value>>,
-  make: (x: Value, piece: Piece) => Value | undefined,
+  make: (x: Value, piece: Piece, columns: number) => Value | undefined,
 ): Record<string, Value> {
   const made = new Map<Value, Value>()
   for (const value of order(Object.values(outputs))) {
     const inputs = value.inputs.map((x) => made.get(x)!)
     const piece = linearPiece(value)
-    made.set(value, (piece && make(inputs[0], piece)) ?? withInputs(value, inputs))
+    made.set(value, (piece && make(inputs[0], piece, value.inputs[1].shape[0])) ?? withInputs(value, inputs))
   }
   return Object.fromEntries(Object.entries(outputs).map(([name, value]) => [name, made.get(value)!]))
 }
