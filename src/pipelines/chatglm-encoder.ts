@@ -51,6 +51,13 @@ export interface ChatGlmParts {
   readonly tokenizer: ChatGlmTokenizer
 }
 
+/** How products run over integers. */
+interface OverIntegers {
+  readonly pass: Pass
+  /** Whether their weights have to be rearranged when they are loaded, whatever that takes. */
+  readonly rearranged: boolean
+}
+
 /** How ChatGLM is read and run. */
 export interface ChatGlmOptions {
   /** What its matrices are kept in; default: float32, or float16 where the model runs in half precision. */
@@ -91,21 +98,21 @@ export async function chatGlmEncoder(
   }
 
   const precision = textEncoder === "float32" ? "fp32" : running.precision
-  /** A pass that runs products over integers, and makes these where they are not there yet. */
-  const quantize = async (precision: "int8" | "int4"): Promise<Pass> => {
+  /** Makes integers where they are not there yet. */
+  const quantize = async (precision: "int8" | "int4"): Promise<OverIntegers> => {
     const token = ["ids", "attentionMask", "positionIds"].map((name) => [name, input(name, "int64", [1, 1])])
     const whole = describe(Object.fromEntries(token), [0, config.numLayers])
     const following = { signal, onProgress: onQuantize }
     if (precision === "int8" && running.device === "cpu" && (await sumsIntegers())) {
       const options = { ...following, turnedTogether: TURNED_TOGETHER, twice: isOfAttention }
       const made = await int8Weights(roundedPlace(files, precision), files, turnableWeights(whole), options)
-      return (outputs) => turnProducts(outputs, made())
+      return { pass: (outputs) => turnProducts(outputs, made()), rearranged: false }
     }
-    // Blocks are exact on every processor, and GPUs have kernels for them.
+    // Blocks are summed exactly on every processor, and GPUs have kernels for them.
     const format = integerFormats[precision]
     const names = quantizableWeights(whole, format)
     const made = await quantizedWeights(files, names, { ...format, ...following })
-    return (outputs) => quantizeProducts(outputs, made(), format)
+    return { pass: (outputs) => quantizeProducts(outputs, made(), format), rearranged: true }
   }
   const overIntegers =
     textEncoder === "int8" || textEncoder === "int4" ? await quantize(textEncoder) : undefined
@@ -114,8 +121,7 @@ export async function chatGlmEncoder(
   const bytes = layerBytes(parameters)
   const blocks = layerBlocks(config.numLayers, bytes[kept], blockBytes)
   const sparing = blocks.length > 1 || running.lowMemory === true
-  // Products over integers need their weights rearranged.
-  const lowMemory = sparing && overIntegers === undefined
+  const lowMemory = sparing && overIntegers?.rearranged !== true
   const blockRunning: NetworkOptions = { ...running, precision, lowMemory, keepLoaded: !sparing }
   const stages = blocks.map((block, i): Stage => {
     const takes = ({ ids, attentionMask, positionIds }: TextFeeds) => {
@@ -124,7 +130,7 @@ export async function chatGlmEncoder(
     }
     // In two lanes, since to rearrange a block's weights takes one core as long as two take to run it.
     const layers = network((inputs) => describe(inputs, block), { ...blockRunning, lane: i % 2 })
-    return { takes, network: overIntegers ? layers.rewritten(overIntegers) : layers }
+    return { takes, network: overIntegers ? layers.rewritten(overIntegers.pass) : layers }
   })
   return {
     kind: "chatglm",
