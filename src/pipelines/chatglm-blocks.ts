@@ -6,7 +6,10 @@ import type { ParameterSpec } from "../models/parameters/module.ts"
 export const textPrecisions = ["float32", "int8", "int4"] as const
 export type TextPrecision = (typeof textPrecisions)[number]
 
-/** How matrices are rounded to integers: eight bits bear larger blocks, which take a third less time. */
+/**
+ * How matrices are rounded in blocks: to eight bits where products of turned rows are not for the processor. These bear larger
+ * blocks, which take a third less time.
+ */
 export const integerFormats: Readonly<Record<Exclude<TextPrecision, "float32">, BlockFormat>> = {
   int8: { bits: 8, blockSize: 128 },
   int4: { bits: 4, blockSize: 32 },
