@@ -3,11 +3,12 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
+import { inTurn } from "./apart.ts"
 import { commonOptions, measured, median, report, rounded } from "./machine.ts"
 
 /**
- * How long the whole command takes, from the shell's point of view, and the most memory that it holds. It runs what
- * `npm run build` made last.
+ * How long the whole command takes, from the shell's point of view, and the most memory that it holds; and how long until the
+ * first step of a picture is done. It runs what `npm run build` made last.
  */
 const { values: options } = parseArgs({ options: commonOptions })
 
@@ -19,6 +20,13 @@ const commands = [["--version"], ["a red heart"], ["a red heart", "--images", "4
 /** Prints the process's own peak as it ends, in KiB. */
 const confession = `data:text/javascript,process.on("exit",()=>console.error("\\npeak",process.resourceUsage().maxRSS))`
 
+/** Tells when the first step is done, and ends there. */
+const firstStep = `
+  import { load, textToImage } from ${JSON.stringify(join(root, "dist/node/index.js"))}
+  const model = await load(${JSON.stringify(join(root, "models/inkling"))})
+  await textToImage(model, { prompt: "a red heart", onStep: () => process.exit() })
+`
+
 interface Run {
   readonly seconds: number
   readonly peakMiB: number
@@ -26,8 +34,7 @@ interface Run {
 
 function run(args: readonly string[], folder: string): Promise<Run> {
   const started = performance.now()
-  const limn = [join(root, "bin/limn.js"), ...args]
-  const child = spawn(process.execPath, ["--import", confession, ...limn], { cwd: folder })
+  const child = spawn(process.execPath, ["--import", confession, ...args], { cwd: folder })
   let errors = ""
   child.stderr.on("data", (text) => (errors += text))
   child.stdout.resume()
@@ -36,23 +43,30 @@ function run(args: readonly string[], folder: string): Promise<Run> {
       const seconds = (performance.now() - started) / 1000
       const peak = /^peak (\d+)$/m.exec(errors)
       if (code === 0 && peak !== null) resolve({ seconds, peakMiB: Number(peak[1]) / 1024 })
-      else reject(new Error(`limn ${args.join(" ")} ended with ${code}: ${errors}`))
+      else reject(new Error(`${args.join(" ")} ended with ${code}: ${errors}`))
     })
   })
 }
 
 const folder = mkdtempSync(join(tmpdir(), "limn-bench-"))
-const rows: object[] = []
-for (const command of commands) {
-  const runs: Run[] = []
-  for (let k = 0; k < Number(options.repeats); k++) runs.push(await run(command, folder))
-  const seconds = runs.map((each) => each.seconds)
-  rows.push({
-    command: `limn ${command.map((word) => (word.includes(" ") ? `"${word}"` : word)).join(" ")}`,
+const limn = join(root, "bin/limn.js")
+const shown = (command: readonly string[]) =>
+  `limn ${command.map((word) => (word.includes(" ") ? `"${word}"` : word)).join(" ")}`
+const contenders = new Map([
+  ...commands.map((command) => [shown(command), [limn, ...command]] as const),
+  ["until the first step is done", ["--input-type=module", "--eval", firstStep]] as const,
+])
+const runs = await inTurn([...contenders.keys()], Number(options.repeats), (name) =>
+  run(contenders.get(name)!, folder),
+)
+rmSync(folder, { recursive: true })
+const rows = [...runs].map(([command, taken]) => {
+  const seconds = taken.map((each) => each.seconds)
+  return {
+    command,
     "seconds, best": rounded(Math.min(...seconds)),
     "seconds, median": rounded(median(seconds)),
-    "peak MiB, median": Math.round(median(runs.map((each) => each.peakMiB))),
-  })
-}
-rmSync(folder, { recursive: true })
+    "peak MiB, median": Math.round(median(taken.map((each) => each.peakMiB))),
+  }
+})
 report("start", measured(options), rows)

@@ -1,5 +1,5 @@
-import * as z from "zod"
 import { FormatError } from "../ground/errors.ts"
+import { z } from "../ground/schema.ts"
 
 /** What PEFT keeps beside its factors of how they were trained, as far as it counts afterwards. */
 const peftConfig = z.object({

@@ -1,6 +1,6 @@
-import * as z from "zod"
 import { absolutePath, exists } from "#platform"
 import { FormatError } from "../ground/errors.ts"
+import { z } from "../ground/schema.ts"
 import { readJson } from "./files.ts"
 import type { PreviewFactors } from "./preview-factors.ts"
 

@@ -6,6 +6,7 @@ import { variation } from "../ground/random/variation.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { Scheduler } from "../schedulers/scheduler.ts"
 import { schedulerFromConfig } from "../schedulers/scheduler.ts"
+import { loadAhead } from "./ahead.ts"
 import { openDecoder } from "./autoencoder.ts"
 import type { Control } from "./controls.ts"
 import { resolveControls, walkControl } from "./controls.ts"
@@ -104,7 +105,14 @@ export async function draw(
     const encoded = await Promise.all(prompts.map((text) => encode(model, text, reading)))
     return conditioningRows(model, encoded, settings)
   }
-  const [textual, textualNegative] = await withNetwork(timings, "encode", openTextEncoders(model), () =>
+  const openingEncoders = openTextEncoders(model)
+  loadAhead(model, {
+    settings,
+    guided,
+    chunks: reading.chunks,
+    complete: (encoded) => conditioningRows(model, encoded, settings),
+  })
+  const [textual, textualNegative] = await withNetwork(timings, "encode", openingEncoders, () =>
     Promise.all([
       conditioningOf(settings.prompt, encodePrompt),
       guided ? conditioningOf(settings.negativePrompt, encodeNegative) : undefined,

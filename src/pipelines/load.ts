@@ -1,4 +1,4 @@
-import { absolutePath, exists } from "#platform"
+import { absolutePath, exists, wakeEngine } from "#platform"
 import { div, scalar } from "../graph/ops/index.ts"
 import { FormatError, LimnError, UsageError } from "../ground/errors.ts"
 import { decodeLatents, encodeMoments } from "../models/autoencoder-kl.ts"
@@ -81,6 +81,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
       `${path} is on this machine, and only models on the Hub have revisions; leave it away.`,
     )
   const device = await chooseDevice(wantedDevice(options))
+  if (device === "cpu") wakeEngine()
   const precision = choosePrecision(options.precision ?? "auto", device)
   const variant = options.variant ?? (precision === "fp16" ? "fp16" : undefined)
   const source = local ?? (await hubModel(path, { ...options, variant }))

@@ -31,7 +31,8 @@ export function needsLowMemory(
   )
 }
 
-function weightBytes(denoiser: UNetConfig, precision: Precision): number {
+/** What a denoiser's weights take while it runs. */
+export function weightBytes(denoiser: UNetConfig, precision: Precision): number {
   const numbers = unetParameters(denoiser).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
   return numbers * numberBytes[precision]
 }

@@ -1,5 +1,5 @@
-import * as z from "zod"
 import { FormatError } from "../ground/errors.ts"
+import { z } from "../ground/schema.ts"
 
 /** Every schema message is the second half of a sentence: what limn needs. */
 const needs = (what: string) => ({ error: `limn needs ${what}` })

@@ -1,4 +1,4 @@
-import * as z from "zod"
+import { z } from "../ground/schema.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { flag, oneOf, translated } from "./config.ts"
 import type { DpmAlgorithm, DpmSolverType } from "./dpmsolver-coefficients.ts"

@@ -1,6 +1,6 @@
-import * as z from "zod"
 import { FormatError } from "../ground/errors.ts"
 import { roundHalfEven } from "../ground/rounding.ts"
+import { z } from "../ground/schema.ts"
 import { finite, flag, readConfig } from "./config.ts"
 import type { Scheduler, StepResult } from "./contract.ts"
 import type { AskedWalk } from "./custom-walk.ts"

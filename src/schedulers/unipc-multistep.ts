@@ -1,6 +1,6 @@
-import * as z from "zod"
 import { FormatError, UsageError } from "../ground/errors.ts"
 import { roundHalfEven } from "../ground/rounding.ts"
+import { z } from "../ground/schema.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import { count, flag, nonNegativeInteger, oneOf, positive, readConfig, share, translated } from "./config.ts"
 import type { Scheduler, StepResult } from "./contract.ts"

@@ -1,5 +1,5 @@
-import * as z from "zod"
 import { FormatError } from "../ground/errors.ts"
+import { z } from "../ground/schema.ts"
 
 /** A token found in the prompt as it stands, before any word is cut. */
 export interface AddedToken {

@@ -1,5 +1,5 @@
-import * as z from "zod"
 import { UsageError } from "../ground/errors.ts"
+import { z } from "../ground/schema.ts"
 import { addedTokensSchema, namedTokenSchema, readSettings, tokenFinder } from "./added-tokens.ts"
 import { sentencePiece } from "./sentencepiece-bpe.ts"
 import { type PieceKind, readSentencePieceModel, type SentencePieceModel } from "./sentencepiece-model.ts"

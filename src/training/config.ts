@@ -1,5 +1,5 @@
-import * as z from "zod"
 import { UsageError } from "../ground/errors.ts"
+import { z } from "../ground/schema.ts"
 import { oneOf, positiveInteger, positiveNumber, wholeNumber } from "../models/config/fields.ts"
 
 const text = z.string("limn needs a text")

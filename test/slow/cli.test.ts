@@ -9,6 +9,7 @@ import {
   writeFileSync,
 } from "node:fs"
 import { join } from "node:path"
+import { pathToFileURL } from "node:url"
 import { describe, expect, it } from "vitest"
 import { readPngText } from "../../src/formats/png-text.ts"
 import { encodeSafetensors } from "../../src/formats/safetensors.ts"
@@ -193,6 +194,21 @@ describe("limn refuses in one sentence", () => {
     const ended = await runProcess(process.execPath, [join(at.folder, "bin/limn.js")])
     expect(ended).toEqual({ code: 1, stdout: "", stderr: expect.stringContaining("npm run build") })
   })
+})
+
+it("the library draws from a script without a file, as what Node runs is installed", async () => {
+  const library = new URL("../dist/node/index.js", pathToFileURL(at.bin))
+  const script = `
+    import { load, textToImage } from "${library}"
+    const model = await load(${JSON.stringify(tiny)})
+    const { image } = await textToImage(model, { prompt: "a cat", seed: 7 })
+    await image.save("cat.png")
+    await model.close()`
+  const ended = await runProcess(process.execPath, ["--input-type=module", "--eval", script], {
+    cwd: at.folder,
+  })
+  expect(ended).toEqual({ code: 0, stdout: "", stderr: "" })
+  expect(readdirSync(at.folder)).toEqual(["cat.png"])
 })
 
 describe("Ctrl-C", () => {

@@ -130,7 +130,7 @@ describe("files that are not what they should be", () => {
   })
 
   it("takes fields that it does not know", () => {
-    const more = [bytesField(4, []), integerField(200, 3), floatField(201, 1)]
+    const more = [bytesField(4, ""), integerField(200, 3), floatField(201, 1)]
     expect(readSentencePieceModel(tiny(...more)).pieces).toHaveLength(1)
   })
 
@@ -154,10 +154,10 @@ describe("files that are not what they should be", () => {
     ["an empty piece", tiny(piece("")), /an empty piece, 1/],
     ["a score that is no number", tiny(piece("a", NORMAL, Number.NaN)), /piece 1 the score NaN/],
     ["an unused piece", tiny(piece("a", UNUSED)), /kind that limn does not know, 1 \(a\)/],
-    ["a piece that is no text", tiny(bytesField(1, bytesField(1, [0xff, 0xfe]))), /no UTF-8, 1/],
+    ["a piece that is no text", tiny(bytesField(1, bytesField(1, Uint8Array.of(0xff, 0xfe)))), /no UTF-8, 1/],
     ["a missing byte", tiny(fallback, ...bytes.slice(0, 255)), /no byte piece <0xFF>/],
     ["a byte that is an ordinary piece", tiny(fallback, piece("<0x00>"), ...bytes.slice(1)), /<0x00>/],
-    ["a table of characters", tiny(normalizer(bytesField(2, [1]))), /replaces characters/],
+    ["a table of characters", tiny(normalizer(bytesField(2, Uint8Array.of(1)))), /replaces characters/],
     ["spaces that are removed", tiny(normalizer(integerField(4, 1))), /removes repeated spaces/],
     ["spaces that stay spaces", tiny(normalizer(integerField(5, 0))), /keeps spaces/],
     ["spaces behind words", tiny(trainer(integerField(24, 1))), /at the end of words/],

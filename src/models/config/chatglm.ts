@@ -1,4 +1,4 @@
-import * as z from "zod"
+import { z } from "../../ground/schema.ts"
 import {
   boolean,
   checkDivides,

@@ -1,4 +1,4 @@
-import * as z from "zod"
+import { z } from "../../ground/schema.ts"
 import { finiteNumber, keyError, oneOf, positiveInteger, positiveNumber, readConfig } from "./fields.ts"
 
 /** How a picture becomes what CLIP's vision transformer reads: transformers `CLIPImageProcessor`. */

@@ -1,4 +1,4 @@
-import * as z from "zod"
+import { z } from "../../ground/schema.ts"
 import { keyError, oneOf, positiveInteger, positiveNumber, readConfig } from "./fields.ts"
 
 /** Everything that the forward pass of transformers `CLIPVisionModel(WithProjection)` depends on. */

@@ -1,5 +1,5 @@
-import * as z from "zod"
 import { roundHalfEven } from "../../ground/rounding.ts"
+import { z } from "../../ground/schema.ts"
 import { boolean, finiteNumber, oneOf, positiveInteger, positiveNumber, readConfig } from "./fields.ts"
 
 /** How a picture becomes what a network for depth reads: transformers `DPTImageProcessor`. */

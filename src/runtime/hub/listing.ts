@@ -1,5 +1,5 @@
-import * as z from "zod"
 import { FormatError } from "../../ground/errors.ts"
+import { z } from "../../ground/schema.ts"
 import { checkFileName } from "./names.ts"
 
 /** A file of a repository at one commit. */

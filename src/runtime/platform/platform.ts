@@ -60,6 +60,8 @@ export interface Platform {
    * refused, and where.
    */
   openEngine(model: OnnxModel | GraphBytes, options: EngineOptions): Promise<Engine>
+  /** Starts what `openEngine` would wait for first on a CPU, so that it is ready sooner. */
+  wakeEngine(): void
   /** Accelerators that may be there, fastest first, by a look that costs no more than a millisecond. */
   likelyAccelerators(): readonly Device[]
   /** `productMs` of a device, asked so that its driver can harm nothing; undefined where the device does not work. */

@@ -40,6 +40,10 @@ function encoded(model: OnnxModel, files: EngineOptions["files"]) {
   return { bytes: encodeOnnxModel(named), externalData }
 }
 
+export function wakeEngine(): void {
+  if (!clients.has(0)) startWorker(0)
+}
+
 export function likelyAccelerators(): readonly Device[] {
   return "gpu" in navigator ? ["webgpu"] : []
 }

@@ -1,4 +1,4 @@
-export { likelyAccelerators, openEngine, timeDevice } from "./engine.ts"
+export { likelyAccelerators, openEngine, timeDevice, wakeEngine } from "./engine.ts"
 export { cachedRepo, fetchSnapshot } from "./hub.ts"
 export {
   availableMemoryBytes,

@@ -21,6 +21,14 @@ export async function openEngine(model: OnnxModel | GraphBytes, options: EngineO
   return client.open(model.graphName, bytes, sessionOptions(options, folder))
 }
 
+/** The first session takes 30 ms more, for what all of them share: one that is refused takes them while there is time. */
+export function wakeEngine(): void {
+  if (clients.has(0)) return
+  startThread(0)
+    .open("nothing", new Uint8Array(), { executionProviders: ["cpu"], logSeverityLevel: 4 })
+    .catch(() => {})
+}
+
 async function encoded(model: OnnxModel, { files }: EngineOptions) {
   const placed = await placeWeights(model, files)
   return { bytes: encodeOnnxModel(placed.model), folder: placed.folder }
@@ -85,8 +93,9 @@ function startThread(lane: number): OrtClient {
 
 /** Starts a module of this folder in a thread of its own. */
 function startWorker(name: string, workerData: unknown): Worker {
+  // Node's own options are not for it: with --input-type, say, it would not start.
   if (!import.meta.url.endsWith(".ts"))
-    return new Worker(new URL(`./${name}.js`, import.meta.url), { workerData })
+    return new Worker(new URL(`./${name}.js`, import.meta.url), { workerData, execArgv: [] })
   const module = new URL(`./${name}.ts`, import.meta.url).href
   return new Worker(new URL("./from-source.js", import.meta.url), { argv: [module], workerData })
 }

@@ -1,4 +1,4 @@
-export { likelyAccelerators, openEngine } from "./engine.ts"
+export { likelyAccelerators, openEngine, wakeEngine } from "./engine.ts"
 export { openByteSource, writeFileAtomic, writeFileInParts } from "./files.ts"
 export { cachedRepo } from "./hub/cached-repo.ts"
 export { fetchSnapshot } from "./hub/snapshot.ts"

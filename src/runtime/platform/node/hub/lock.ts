@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto"
 import { link, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises"
 import { hostname } from "node:os"
 import { setTimeout as sleep } from "node:timers/promises"
-import * as z from "zod"
+import { z } from "../../../../ground/schema.ts"
 
 /** How a lock is waited for. */
 export interface LockOptions {
