@@ -1,11 +1,11 @@
-import { build, toOnnx } from "../graph/build.ts"
+import { build, order, toOnnx } from "../graph/build.ts"
 import { input } from "../graph/node.ts"
 import { cutInTwo } from "../graph/passes/cut.ts"
 import type { WeightUpdates } from "../graph/passes/low-rank.ts"
 import { joinUpdates, updateWeights } from "../graph/passes/low-rank.ts"
 import { toHalfPrecision } from "../graph/passes/precision.ts"
 import type { Value, ValueType } from "../graph/value.ts"
-import { formatType } from "../graph/value.ts"
+import { formatType, isOp } from "../graph/value.ts"
 import { LimnError } from "../ground/errors.ts"
 import { sizeOf } from "../ground/shape.ts"
 import type { Tensor } from "../ground/tensor.ts"
@@ -176,20 +176,16 @@ function graphs(
     const updated = updateWeights(describe(inputs), joinUpdates(updates.map((one) => one(inputs))))
     const described = passes.reduce((outputs, pass) => pass(outputs), updated)
     const outputs = precision === "fp16" ? toHalfPrecision(described) : described
-    const written = (part: Inputs<Value>) => toOnnx(build(part), { device: options.device, fusedAttention })
-    const whole = written(outputs)
-    const widest = precision === "fp16" ? 2 : 4
-    const bytes = whole.initializers.reduce(
-      (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" || dtype === "uint8" ? 1 : widest),
-      0,
-    )
+    const all = order(Object.values(outputs))
+    const reads = new Set(all.flatMap((value) => (isOp(value, "input") ? [value.attributes.name] : [])))
+    const bytes = runningBytes(all, precision)
     makeRoom(bytes)
-    const reads = new Set(whole.inputs.map(({ name }) => name))
+    const written = (part: Inputs<Value>) => toOnnx(build(part), { device: options.device, fusedAttention })
     const rearranged = options.device === "cpu" && !options.lowMemory && options.lane === undefined
     const cut = rearranged && bytes > CUT_BYTES ? cutInTwo(outputs) : undefined
     const session = cut
       ? openHalves([written(cut.first), written(cut.second)], options)
-      : openSession(whole, options)
+      : openSession(written(outputs), options)
     return { session, reads, bytes, users: 0 }
   }
 
@@ -251,6 +247,17 @@ function graphs(
         { precision, keepLoaded, fusedAttention, ...options },
       ),
   }
+}
+
+/** What the weights among these values take in the form that they run in. */
+function runningBytes(values: readonly Value[], precision: NetworkOptions["precision"]): number {
+  const widest = precision === "fp16" ? 2 : 4
+  return values
+    .filter((value) => isOp(value, "weight"))
+    .reduce(
+      (sum, { shape, dtype }) => sum + sizeOf(shape) * (dtype === "int8" || dtype === "uint8" ? 1 : widest),
+      0,
+    )
 }
 
 /** A session that could not be opened, or was lost with its thread, holds nothing that could be given back. */
