@@ -1,17 +1,21 @@
-import { resolve } from "node:path"
+import { join, resolve } from "node:path"
 import { cpuGenerator } from "../src/ground/random/cpu-generator.ts"
 import type { Tensor } from "../src/ground/tensor.ts"
 import { float32, int64 } from "../src/ground/tensor.ts"
+import { chatGlmEncoder } from "../src/pipelines/chatglm-encoder.ts"
+import { openComponent } from "../src/pipelines/component.ts"
+import type { LoadOptions } from "../src/pipelines/load.ts"
 import { load } from "../src/pipelines/load.ts"
 import type { Model } from "../src/pipelines/model.ts"
 import type { Network } from "../src/pipelines/network.ts"
-import { fullStableDiffusion1, fullTurbo, writeFullModel } from "../test/full/full-models.ts"
+import { fullChatGlm, fullStableDiffusion1, fullTurbo, writeFullModel } from "../test/full/full-models.ts"
 import type { ModelFamily } from "../test/unit/tiny-stable-diffusion.ts"
 
 /** The models that are measured, at full size and of random float16 weights. */
 export const families = {
   "stable-diffusion-1": fullStableDiffusion1,
   "sdxl-turbo": fullTurbo,
+  "kolors-text": fullChatGlm,
 } satisfies Record<string, ModelFamily>
 export type ModelName = keyof typeof families
 
@@ -22,10 +26,26 @@ export function modelFolder(root: string, name: ModelName): string {
   return folder
 }
 
+/** What a model is loaded with to run in one way; of Kolors the text encoder is what has several. */
+export function loadOptions(name: ModelName, precision: "fp32" | "int8" | "int4"): LoadOptions {
+  if (name !== "kolors-text") return { device: "cpu", precision: precision as "fp32" | "int8" }
+  return { device: "cpu", textEncoder: precision === "fp32" ? "float32" : precision }
+}
+
 /** Rounds a model's weights to integers, unless they are, so that no run that is measured does. */
-export async function roundOnce(folder: string): Promise<void> {
-  const model = await load(folder, { device: "cpu", precision: "int8" })
+export async function roundOnce(folder: string, options: LoadOptions): Promise<void> {
+  const model = await load(folder, options)
   await model.close()
+}
+
+/** Kolors' text encoder with all of its layers in memory at once, of which as loaded few are. */
+export async function residentText({ path, textEncoders: [encoder] }: Model): Promise<Network> {
+  if (encoder.kind !== "chatglm") throw new Error(`${path} reads no texts in blocks.`)
+  const files = await openComponent(join(path, "text_encoder"))
+  const { kept, tokenizer } = encoder
+  const running = { device: "cpu", precision: "fp32" } as const
+  const whole = { textEncoder: kept, blockBytes: Number.MAX_SAFE_INTEGER }
+  return (await chatGlmEncoder({ files, tokenizer }, running, whole)).network
 }
 
 /** The networks of a model that are measured. */
@@ -53,6 +73,19 @@ export function feedsOf(
   const widths = textEncoders.map(({ hiddenSize }) => hiddenSize!)
   if (part === "decoder") return { latents: normals(batch, 4, side, side) }
   if (part === "encoder") return { image: normals(batch, 3, pixels, pixels) }
+  if (part === "text" && textEncoders[0].kind === "chatglm") {
+    const [tokens, padding] = [256, 40]
+    const row = (of: (place: number) => number) =>
+      int64(
+        [1, tokens],
+        Array.from({ length: tokens }, (_, k) => (k < padding ? 0 : of(k - padding))),
+      )
+    return {
+      ids: row((place) => 3 + ((place * 331) % 60000)),
+      attentionMask: row(() => 1),
+      positionIds: row((place) => place),
+    }
+  }
   if (part === "text") {
     const ids = int64(
       [batch, 77],

@@ -6,7 +6,7 @@ import type { Memory } from "../test/full/memory.ts"
 import { inTurn, itself, runApart } from "./apart.ts"
 import { commonOptions, measured, median, peerOptions, report, rounded } from "./machine.ts"
 import type { ModelName } from "./parts.ts"
-import { modelFolder, roundOnce } from "./parts.ts"
+import { loadOptions, modelFolder, roundOnce } from "./parts.ts"
 
 /**
  * How long a whole 512 x 512 picture takes from a checkpoint at full size, stage by stage, and the most memory it takes,
@@ -33,13 +33,14 @@ const drawings = {
   // Not the checkpoint's own PNDM, which begins with one run more than its steps.
   "stable-diffusion-1": { ...size, steps: 2, guidanceScale: 7.5, scheduler: "Euler" },
   "sdxl-turbo": { ...size, steps: 1, guidanceScale: 0, scheduler: "Euler a" },
-} satisfies Record<ModelName, TextToImageOptions>
+} satisfies Partial<Record<ModelName, TextToImageOptions>>
+type DrawnModel = keyof typeof drawings
 
 /** Milliseconds of each stage. */
 type Stages = Readonly<Record<(typeof stageNames)[number], number>>
 const stageNames = ["load", "encode", "denoise", "decode"] as const
 
-async function drawWithLimn(name: ModelName, contender: string): Promise<Stages> {
+async function drawWithLimn(name: DrawnModel, contender: string): Promise<Stages> {
   const precision = contender.split(" ")[1] as "fp32" | "int8"
   const lowMemory = contender.endsWith("low memory")
   const began = performance.now()
@@ -50,7 +51,7 @@ async function drawWithLimn(name: ModelName, contender: string): Promise<Stages>
   return { ...timings, load: opening + timings.load }
 }
 
-function runContender(name: ModelName, contender: string): Promise<Stages & Memory> {
+function runContender(name: DrawnModel, contender: string): Promise<Stages & Memory> {
   const [program, precision] = contender.split(" ")
   const folder = join(options.folder, name)
   const { steps, guidanceScale } = drawings[name]
@@ -67,9 +68,9 @@ async function compare(): Promise<void> {
   const wanted = options.contenders.split(",")
   const contenders = wanted.filter((each) => each.startsWith("limn") || options.python !== undefined)
   if (contenders.length < wanted.length) console.log("diffusers is left out: --python names none.")
-  for (const name of options.models.split(",") as ModelName[]) {
+  for (const name of options.models.split(",") as DrawnModel[]) {
     const folder = modelFolder(options.folder, name)
-    if (contenders.includes("limn int8")) await roundOnce(folder)
+    if (contenders.includes("limn int8")) await roundOnce(folder, loadOptions(name, "int8"))
     const runs = await inTurn(contenders, Number(options.repeats), (contender) =>
       runContender(name, contender),
     )
@@ -90,4 +91,4 @@ async function compare(): Promise<void> {
 }
 
 if (options.run === undefined) await compare()
-else console.log(JSON.stringify(await drawWithLimn(options.models as ModelName, options.run)))
+else console.log(JSON.stringify(await drawWithLimn(options.models as DrawnModel, options.run)))

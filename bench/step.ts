@@ -6,12 +6,22 @@ import { inTurn, itself, runApart } from "./apart.ts"
 import { barChart } from "./chart.ts"
 import { commonOptions, measured, median, peerOptions, report, rounded, secondsOf } from "./machine.ts"
 import type { ModelName, Part } from "./parts.ts"
-import { feedsOf, isRounded, modelFolder, networkOf, partNames, roundOnce } from "./parts.ts"
+import {
+  feedsOf,
+  isRounded,
+  loadOptions,
+  modelFolder,
+  networkOf,
+  partNames,
+  residentText,
+  roundOnce,
+} from "./parts.ts"
 
 /**
  * How long one run of each part of a model takes at 512 x 512, batch 1, at full size and of random float16 weights: limn
  * in fp32 and in int8, and with --python diffusers in fp32 and bf16, in turn, each in a process of its own. The models are
- * written to --folder (2 GB and 7 GB) the first time.
+ * written to --folder (2 GB and 7 GB) the first time. Kolors' text encoder reads 256 tokens, in int4 too, as it is loaded, a
+ * layer at a time, and with all layers in memory; it takes 22 GB on disk, and 12 GB of memory in diffusers' bf16.
  */
 const { values: options } = parseArgs({
   options: {
@@ -30,25 +40,44 @@ interface Run {
   readonly result: readonly number[]
 }
 
-async function run(contender: string, folder: string, part: Part): Promise<Run> {
-  const model = await load(folder, { device: "cpu", precision: contender as "fp32" | "int8" })
+/** A way to run: the numbers that it computes with, and for a model whose layers come and go whether all are in memory. */
+type Way = "fp32" | "int8" | "int4" | `${"int8" | "int4"}, resident`
+
+/** The ways in which limn runs a part, and whether diffusers does in fp32: Kolors' text encoder would take 24 GB. */
+function waysOf(
+  name: ModelName,
+  part: Part,
+): { readonly own: readonly Way[]; readonly peers: readonly string[] } {
+  if (name === "kolors-text")
+    return {
+      own: ["fp32", "int8", "int4", "int8, resident", "int4, resident"],
+      peers: ["diffusers bf16"],
+    }
+  return { own: isRounded(part) ? ["fp32", "int8"] : ["fp32"], peers: ["diffusers fp32", "diffusers bf16"] }
+}
+
+async function run(way: Way, name: ModelName, folder: string, part: Part): Promise<Run> {
+  const [precision, resident] = way.split(", ") as ["fp32" | "int8" | "int4", string | undefined]
+  const model = await load(folder, loadOptions(name, precision))
   const feeds = feedsOf(part, model)
-  const opened = await networkOf(part, model).open(feeds)
+  const network = resident === undefined ? networkOf(part, model) : await residentText(model)
+  const opened = await network.open(feeds)
   let results = await opened.run(feeds)
   const seconds = await secondsOf(Number(options.repeats), async () => {
     results = await opened.run(feeds)
   })
   const result = Array.from(Object.values(results)[0].data as Float32Array)
   opened.release()
+  await network.close()
   await model.close()
   return { seconds, result }
 }
 
 /** One process of this program. */
-function alone<T>(contender: string, folder: string, part: Part): Promise<T & Memory> {
+function alone<T>(way: string, name: ModelName, folder: string, part: Part): Promise<T & Memory> {
   return runApart(
     ...itself(import.meta.filename, [
-      ...["--run", contender, "--folder", folder, "--parts", part, "--repeats", options.repeats],
+      ...["--run", way, "--models", name, "--folder", folder, "--parts", part, "--repeats", options.repeats],
     ]),
   )
 }
@@ -65,11 +94,14 @@ function cosineOf(a: readonly number[], b: readonly number[]): number {
 }
 
 async function comparePart(name: ModelName, folder: string, part: Part) {
-  const own = isRounded(part) ? ["fp32", "int8"] : ["fp32"]
-  if (isRounded(part)) await roundOnce(folder)
-  const contenders = [...own, ...(options.python ? ["diffusers fp32", "diffusers bf16"] : [])]
+  const { own, peers } = waysOf(name, part)
+  for (const precision of ["int8", "int4"] as const)
+    if (own.includes(precision)) await roundOnce(folder, loadOptions(name, precision))
+  const contenders = [...own, ...(options.python ? peers : [])]
   const runs = await inTurn(contenders, Number(options.rounds), (contender) =>
-    (contender.startsWith("diffusers") ? diffusers : alone<Run>)(contender, folder, part),
+    contender.startsWith("diffusers")
+      ? diffusers(contender, folder, part)
+      : alone<Run>(contender, name, folder, part),
   )
   const [{ result: exact }] = runs.get("fp32")!
   const all = contenders.map((contender) => {
@@ -111,8 +143,9 @@ async function compare(): Promise<void> {
   const rows: Awaited<ReturnType<typeof comparePart>> = []
   for (const name of options.models.split(",") as ModelName[]) {
     const folder = modelFolder(options.folder, name)
-    for (const part of options.parts.split(",") as Part[])
-      rows.push(...(await comparePart(name, folder, part)))
+    // Of Kolors' other parts there is no full size there.
+    const parts = name === "kolors-text" ? ["text"] : options.parts.split(",")
+    for (const part of parts as Part[]) rows.push(...(await comparePart(name, folder, part)))
   }
   const titles = [...new Set(rows.map(({ model, part }) => `${model}, ${part}`))]
   const groups = titles.map((title) => ({
@@ -135,5 +168,6 @@ async function compare(): Promise<void> {
 }
 
 const [part] = options.parts.split(",") as Part[]
+const [name] = options.models.split(",") as ModelName[]
 if (options.run === undefined) await compare()
-else console.log(JSON.stringify(await run(options.run, options.folder, part)))
+else console.log(JSON.stringify(await run(options.run as Way, name, options.folder, part)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.pipelines.kolors.text_encoder import ChatGLMModel
 
 from common import as_people_run_it, generator
 from full_models import clip_text
@@ -39,7 +40,18 @@ def encoder(folder, dtype):
     return lambda: model.encode(image).latent_dist.parameters
 
 
+def chatglm(folder, dtype):
+    model = ChatGLMModel.from_pretrained(folder / "text_encoder", torch_dtype=dtype).eval()
+    tokens, padding = 256, 40
+    row = lambda of: torch.tensor([[0] * padding + [of(place) for place in range(tokens - padding)]])
+    inputs = {"input_ids": row(lambda place: 3 + place * 331 % 60000), "attention_mask": row(lambda _: 1),
+              "position_ids": row(lambda place: place)}
+    return lambda: model(**inputs, output_hidden_states=True).hidden_states[-2].transpose(0, 1)
+
+
 def text(folder, dtype):
+    if json.loads((folder / "text_encoder" / "config.json").read_text())["model_type"] == "chatglm":
+        return chatglm(folder, dtype)
     part = "text_encoder_2" if (folder / "text_encoder_2").exists() else "text_encoder"
     model = clip_text(folder, part, dtype)
     ids = torch.tensor([[k * 331 % 40000 for k in range(77)]])

@@ -1,5 +1,6 @@
 import type { Shape } from "../ground/shape.ts"
 import { sizeOf } from "../ground/shape.ts"
+import { float32, tensor } from "../ground/tensor.ts"
 import { convolvedSize } from "./convolved-size.ts"
 import type { Emitter, OnnxRule } from "./emitter.ts"
 import { ints, microsoft } from "./emitter.ts"
@@ -35,8 +36,30 @@ function product(
   return emit.add("MatMulIntegerToFloat", operands, { domain: microsoft, output })
 }
 
-export const int8Matmul: OnnxRule<"int8Matmul"> = (emit, [x, ...weight], output) => {
-  product(emit, round(emit, x), weight, output)
+export const int8Matmul: OnnxRule<"int8Matmul"> = (emit, [x, ...weight], output, { attributes }) => {
+  if (!attributes.perRow) {
+    product(emit, round(emit, x), weight, output)
+    return
+  }
+  const { rounded, steps } = roundRows(emit, x)
+  const [w, scales, bias] = weight
+  const sums = product(emit, rounded, [w, scales])
+  if (bias === undefined) emit.add("Mul", [sums, steps], { output })
+  else emit.add("Add", [emit.add("Mul", [sums, steps]), bias], { output })
+}
+
+/** The largest magnitude of each row becomes 127; the kernel takes one scale for all rows, so that theirs come after it. */
+function roundRows(emit: Emitter, x: string): { readonly rounded: Rounded; readonly steps: string } {
+  const number = (value: number) => emit.constant(float32([], [value]))
+  const largest = emit.add("ReduceMax", [emit.add("Abs", [x]), ints(emit, [-1])], {
+    attributes: { keepdims: 1n },
+  })
+  // A row of zeros has a step too.
+  const steps = emit.add("Max", [emit.add("Mul", [largest, number(1 / 127)]), number(2 ** -100)])
+  const scale = number(1)
+  const zero = emit.constant(tensor("uint8", [], Uint8Array.of(128)))
+  const integers = emit.add("QuantizeLinear", [emit.add("Div", [x, steps]), scale, zero])
+  return { rounded: { integers, scale, zero }, steps }
 }
 
 /**

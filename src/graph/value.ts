@@ -46,8 +46,11 @@ export interface Attributes {
   /** x W^T of a weight in blocks of `blockSize` along its rows, each of integers of `bits` with one scale. */
   quantizedMatmul: { readonly bits: 4 | 8; readonly blockSize: number }
   conv2d: { readonly stride: number; readonly padding: Padding2d }
-  /** x W + b of a weight of integers with one scale a column; x is rounded to integers at every run, with one scale. */
-  int8Matmul: Record<never, never>
+  /**
+   * x W + b of a weight of integers with one scale a column; x is rounded to integers at every run, with one scale, or
+   * `perRow` with one for each of its rows.
+   */
+  int8Matmul: { readonly perRow: boolean }
   /**
    * A convolution as such a product: of every place of the result, in rows, what the kernel covers there. x are the rows of a
    * picture of this size, which is doubled first where that is said.

@@ -1,16 +1,23 @@
 import { input } from "../graph/node.ts"
-import { quantizableWeights, quantizeProducts } from "../graph/passes/quantize.ts"
+import {
+  quantizableWeights,
+  quantizeProducts,
+  TURNED_TOGETHER,
+  turnableWeights,
+  turnProducts,
+} from "../graph/passes/quantize.ts"
 import type { Value } from "../graph/value.ts"
-import type { BlockFormat } from "../ground/block-integers.ts"
 import { int64 } from "../ground/tensor.ts"
 import { chatGlmEmbeddings, chatGlmLayers, chatGlmSurroundings, lastPosition } from "../models/chatglm.ts"
 import { chatGlmConfig } from "../models/config/chatglm.ts"
 import { chatGlmParameters } from "../models/parameters/chatglm.ts"
+import { sumsIntegers } from "../runtime/kernel-checks.ts"
 import type { ChatGlmTokenizer } from "../tokenizers/chatglm.ts"
 import type { LayerBlock, TextPrecision } from "./chatglm-blocks.ts"
 import {
   BLOCK_BYTES,
   integerFormats,
+  isOfAttention,
   isOfLayers,
   layerBlocks,
   layerBytes,
@@ -19,9 +26,10 @@ import {
 import type { Component } from "./component.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
 import type { EncoderBase, TextFeeds } from "./encoder-base.ts"
+import { int8Weights } from "./int8-weights.ts"
 import type { NetworkOptions, Pass } from "./network.ts"
 import { network } from "./network.ts"
-import { quantizedWeights } from "./quantized-weights.ts"
+import { quantizedWeights, roundedPlace } from "./quantized-weights.ts"
 import type { QuantizeProgress } from "./rounded-file.ts"
 import type { Stage } from "./stages.ts"
 import { stagedNetwork } from "./stages.ts"
@@ -41,6 +49,13 @@ export interface ChatGlmParts {
   readonly kind: "chatglm"
   readonly files: Component
   readonly tokenizer: ChatGlmTokenizer
+}
+
+/** How products run over integers. */
+interface OverIntegers {
+  readonly pass: Pass
+  /** Whether their weights have to be rearranged when they are loaded, whatever that takes. */
+  readonly rearranged: boolean
 }
 
 /** How ChatGLM is read and run. */
@@ -83,23 +98,30 @@ export async function chatGlmEncoder(
   }
 
   const precision = textEncoder === "float32" ? "fp32" : running.precision
-  const format = textEncoder === "int8" || textEncoder === "int4" ? integerFormats[textEncoder] : undefined
-  /** A pass that runs products over integers, and makes these where they are not there yet. */
-  const quantize = async (format: BlockFormat): Promise<Pass> => {
+  /** Makes integers where they are not there yet. */
+  const quantize = async (precision: "int8" | "int4"): Promise<OverIntegers> => {
     const token = ["ids", "attentionMask", "positionIds"].map((name) => [name, input(name, "int64", [1, 1])])
     const whole = describe(Object.fromEntries(token), [0, config.numLayers])
+    const following = { signal, onProgress: onQuantize }
+    if (precision === "int8" && running.device === "cpu" && (await sumsIntegers())) {
+      const options = { ...following, turnedTogether: TURNED_TOGETHER, twice: isOfAttention }
+      const made = await int8Weights(roundedPlace(files, precision), files, turnableWeights(whole), options)
+      return { pass: (outputs) => turnProducts(outputs, made()), rearranged: false }
+    }
+    // Blocks are summed exactly on every processor, and GPUs have kernels for them.
+    const format = integerFormats[precision]
     const names = quantizableWeights(whole, format)
-    const made = await quantizedWeights(files, names, { ...format, signal, onProgress: onQuantize })
-    return (outputs) => quantizeProducts(outputs, made(), format)
+    const made = await quantizedWeights(files, names, { ...format, ...following })
+    return { pass: (outputs) => quantizeProducts(outputs, made(), format), rearranged: true }
   }
-  const overIntegers = format && (await quantize(format))
+  const overIntegers =
+    textEncoder === "int8" || textEncoder === "int4" ? await quantize(textEncoder) : undefined
 
   const kept = textEncoder ?? "float32"
   const bytes = layerBytes(parameters)
   const blocks = layerBlocks(config.numLayers, bytes[kept], blockBytes)
   const sparing = blocks.length > 1 || running.lowMemory === true
-  // Products over integers need their weights rearranged.
-  const lowMemory = sparing && overIntegers === undefined
+  const lowMemory = sparing && overIntegers?.rearranged !== true
   const blockRunning: NetworkOptions = { ...running, precision, lowMemory, keepLoaded: !sparing }
   const stages = blocks.map((block, i): Stage => {
     const takes = ({ ids, attentionMask, positionIds }: TextFeeds) => {
@@ -108,7 +130,7 @@ export async function chatGlmEncoder(
     }
     // In two lanes, since to rearrange a block's weights takes one core as long as two take to run it.
     const layers = network((inputs) => describe(inputs, block), { ...blockRunning, lane: i % 2 })
-    return { takes, network: overIntegers ? layers.rewritten(overIntegers) : layers }
+    return { takes, network: overIntegers ? layers.rewritten(overIntegers.pass) : layers }
   })
   return {
     kind: "chatglm",

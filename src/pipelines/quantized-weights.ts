@@ -5,7 +5,7 @@ import type { BlockFormat } from "../ground/block-integers.ts"
 import { toBlockIntegers } from "../ground/block-integers.ts"
 import { rawBytes, toFloat32 } from "../ground/tensor.ts"
 import type { Component } from "./component.ts"
-import type { RoundedWeight, RoundingOptions } from "./rounded-file.ts"
+import type { RoundedPlace, RoundedWeight, RoundingOptions } from "./rounded-file.ts"
 import { outerRows, roundedFile, sameBytes } from "./rounded-file.ts"
 import { readStored } from "./stored-weight.ts"
 
@@ -22,13 +22,17 @@ export function quantizedWeights(
   names: readonly string[],
   { bits, blockSize, ...options }: BlockFormat & RoundingOptions,
 ): Promise<() => Weights> {
-  const kind = `int${bits}`
   return roundedFile(
-    { beside: absolutePath(path, `limn-${kind}.safetensors`), checkpoint: path, kind },
+    roundedPlace({ path }, `int${bits}`),
     names.map((name) => inBlocks(name, tensors.get(name)!, { bits, blockSize })),
     `blocks of ${blockSize}`,
     options,
   )
+}
+
+/** Where integers of a component are kept: a file of that name in its folder. */
+export function roundedPlace({ path }: Pick<Component, "path">, kind: "int8" | "int4"): RoundedPlace {
+  return { beside: absolutePath(path, `limn-${kind}.safetensors`), checkpoint: path, kind }
 }
 
 function inBlocks(name: string, weight: StoredWeight, format: BlockFormat): RoundedWeight {

@@ -11,6 +11,7 @@ import type { Conditioning } from "../../src/pipelines/model.ts"
 import { readPictureSettings } from "../../src/pipelines/picture-settings.ts"
 import { encodePrompt } from "../../src/pipelines/prompts.ts"
 import { pictureText, resolveSettings } from "../../src/pipelines/settings.ts"
+import { sumsIntegers } from "../../src/runtime/kernel-checks.ts"
 import { cosineOf } from "../unit/golden.ts"
 import { tinyKolors, writeKolors } from "../unit/tiny-kolors.ts"
 import type { WholeModel } from "../unit/tiny-stable-diffusion.ts"
@@ -37,6 +38,11 @@ function calm({ family, parts }: WholeModel): WholeModel {
   return { family, parts: { ...parts, text_encoder: new Map(text) } }
 }
 
+/** How many matrices are rounded for its four layers: where sums are exact, pieces of matrices are each one. */
+async function matricesOf(textEncoder: "int8" | "int4"): Promise<number> {
+  return 4 * (textEncoder === "int8" && (await sumsIntegers()) ? 7 : 4)
+}
+
 async function encoded(options: LoadOptions): Promise<Conditioning> {
   const model = await load(folder, { device: "cpu", threads: 1, ...options })
   try {
@@ -54,7 +60,8 @@ describe("the text encoder of Kolors", () => {
     const exact = await encoded({ textEncoder: "float32" })
     const seen: number[] = []
     const found = await encoded({ textEncoder, onQuantize: ({ done, total }) => seen.push(done / total) })
-    expect(seen).toEqual(Array.from({ length: 16 }, (_, i) => (i + 1) / 16))
+    const matrices = await matricesOf(textEncoder)
+    expect(seen).toEqual(Array.from({ length: matrices }, (_, i) => (i + 1) / matrices))
     expect(existsSync(join(folder, `text_encoder/limn-${textEncoder}.safetensors`))).toBe(true)
     for (const name of ["encoderHiddenStates", "textEmbeds"]) {
       const cosine = cosineOf(found[name], exact[name])
@@ -112,6 +119,7 @@ describe("the text encoder of Kolors", () => {
     const seen: number[] = []
     await encoded({ textEncoder: "int8", onQuantize: ({ done }) => seen.push(done) })
     // The last of those that were done may not have reached the disk.
-    expect(seen).toEqual([9, 10, 11, 12, 13, 14, 15, 16])
+    const matrices = await matricesOf("int8")
+    expect(seen).toEqual(Array.from({ length: matrices - 8 }, (_, i) => i + 9))
   })
 })

@@ -85,6 +85,8 @@ export const cases: { readonly [P in Op]: readonly Case[] | string } = {
     integerProduct({ x: [3, 8], out: 5, biased: false }),
     integerProduct({ x: [2, 5, 33], out: 7, biased: true }),
     integerProduct({ x: [1, 64], out: 4, biased: true }),
+    integerProduct({ x: [3, 8], out: 5, biased: false, perRow: true }),
+    integerProduct({ x: [2, 5, 33], out: 7, biased: true, perRow: true }),
   ],
   int8Conv2d: [
     integerConvolution({ picture: [2, 6, 7, 3], out: 4, kernel: [3, 3], stride: 1, padding: 1 }),

@@ -58,18 +58,20 @@ export function integerProduct({
   x,
   out,
   biased,
+  perRow = false,
 }: {
   x: readonly number[]
   out: number
   biased: boolean
+  perRow?: boolean
 }): Case {
   const weight = integers([x[x.length - 1], out], out)
-  const name = `x [${x}]${biased ? " with a bias" : ""}`
-  if (!biased) return one(name, x, (given) => node("int8Matmul", [given, ...weight], {}))
+  const name = `x [${x}]${biased ? " with a bias" : ""}${perRow ? ", row by row" : ""}`
+  if (!biased) return one(name, x, (given) => node("int8Matmul", [given, ...weight], { perRow }))
   return {
     name,
     shapes: [x, [out]],
-    call: ([given, bias]) => node("int8Matmul", [given, ...weight, bias], {}),
+    call: ([given, bias]) => node("int8Matmul", [given, ...weight, bias], { perRow }),
   }
 }
 

@@ -150,10 +150,10 @@ export const meanings: { readonly [P in Op]: Meaning<P> } = {
     }
     return out
   },
-  int8Matmul: ([x, w, scales, bias], _, shape) => {
+  int8Matmul: ([x, w, scales, bias], { perRow }, shape) => {
     const [columns] = scales.shape
     const [wide] = w.shape
-    const rounded = roundedInRange(x.data)
+    const rounded = perRow ? roundedInBlocks(x.data, wide) : roundedInRange(x.data)
     const out = new Float64Array(sizeOf(shape))
     for (const at of out.keys()) {
       const [row, column] = [Math.floor(at / columns), at % columns]

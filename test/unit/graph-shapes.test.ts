@@ -109,17 +109,23 @@ const refused: { readonly [P in Op]: Refused } = {
   ],
   int8Matmul: [
     [
-      () => node("int8Matmul", [f(2, 8), f(8, 3), f(3)], {}),
+      () => node("int8Matmul", [f(2, 8), f(8, 3), f(3)], { perRow: false }),
       "the weight float32[8, 3] does not take rows of 8 of float32[2, 8]",
     ],
     [
-      () => node("int8Matmul", [f(2, 8), of("int8", 3, 8), f(3)], {}),
+      () => node("int8Matmul", [f(2, 8), of("int8", 3, 8), f(3)], { perRow: false }),
       "the weight int8[3, 8] does not take rows of 8 of float32[2, 8]",
     ],
-    [() => node("int8Matmul", [f(8), of("int8", 8, 3), f(3)], {}), "float32[8] is not a matrix"],
-    [() => node("int8Matmul", [f(2, 8), of("int8", 8, 3), f(8)], {}), "float32[8] is not a vector of 3"],
     [
-      () => node("int8Matmul", [of("float16", 2, 8), of("int8", 8, 3), f(3)], {}),
+      () => node("int8Matmul", [f(8), of("int8", 8, 3), f(3)], { perRow: false }),
+      "float32[8] is not a matrix",
+    ],
+    [
+      () => node("int8Matmul", [f(2, 8), of("int8", 8, 3), f(8)], { perRow: false }),
+      "float32[8] is not a vector of 3",
+    ],
+    [
+      () => node("int8Matmul", [of("float16", 2, 8), of("int8", 8, 3), f(3)], { perRow: false }),
       "float16[2, 8] is not float32",
     ],
   ],

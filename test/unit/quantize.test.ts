@@ -4,18 +4,29 @@ import { join } from "node:path"
 import { afterAll, describe, expect, test, vi } from "vitest"
 import { build, toOnnx } from "../../src/graph/build.ts"
 import { input } from "../../src/graph/node.ts"
-import { quantizableWeights, quantizeProducts } from "../../src/graph/passes/quantize.ts"
+import { linear } from "../../src/graph/ops/index.ts"
+import {
+  quantizableWeights,
+  quantizeProducts,
+  TURNED_TOGETHER,
+  turnableWeights,
+  turnProducts,
+} from "../../src/graph/passes/quantize.ts"
 import type { Value } from "../../src/graph/value.ts"
 import type { BlockFormat } from "../../src/ground/block-integers.ts"
 import { toBlockIntegers } from "../../src/ground/block-integers.ts"
+import { hadamard, turnBlocks } from "../../src/ground/hadamard.ts"
+import { cpuGenerator } from "../../src/ground/random/cpu-generator.ts"
 import type { Tensor } from "../../src/ground/tensor.ts"
-import { int64 } from "../../src/ground/tensor.ts"
+import { float32, int64 } from "../../src/ground/tensor.ts"
 import { clipText } from "../../src/models/clip-text.ts"
 import { clipTextConfig } from "../../src/models/config/clip-text.ts"
 import { clipTextParameters } from "../../src/models/parameters/clip-text.ts"
 import type { Component } from "../../src/pipelines/component.ts"
 import { componentWeights, openComponent } from "../../src/pipelines/component.ts"
-import { quantizedWeights } from "../../src/pipelines/quantized-weights.ts"
+import type { Int8Options } from "../../src/pipelines/int8-weights.ts"
+import { int8Weights } from "../../src/pipelines/int8-weights.ts"
+import { quantizedWeights, roundedPlace } from "../../src/pipelines/quantized-weights.ts"
 import { openSession } from "../../src/runtime/session.ts"
 import { dice } from "./dice.ts"
 import { cosineOf } from "./golden.ts"
@@ -56,6 +67,122 @@ describe.each(formats)("$bits bits in blocks of $blockSize", ({ bits, blockSize 
 function integerAt(integers: Uint8Array, i: number, bits: number): number {
   return bits === 8 ? integers[i] : (integers[i >> 1] >> (i % 2 === 0 ? 0 : 4)) & 15
 }
+
+describe.each([1, 2, 8, 32, 128])("rows turned in blocks of %i", (size) => {
+  const rows = (seed: number) => cpuGenerator(seed).randn([3 * size]).data
+
+  test("have the same products", () => {
+    const [a, b] = [rows(1), rows(2)]
+    const product = () => a.reduce((sum, value, i) => sum + value * b[i], 0)
+    const exact = product()
+    for (const each of [a, b]) turnBlocks(each, size)
+    expect(product()).toBeCloseTo(exact, 3)
+  })
+
+  test("are what the matrix makes of them, and turned again themselves", () => {
+    const [given, turned, matrix] = [rows(3), rows(3), hadamard(size)]
+    turnBlocks(turned, size)
+    for (const [i, value] of turned.entries()) {
+      const start = i - (i % size)
+      let sum = 0
+      for (let k = 0; k < size; k++) sum += given[start + k] * matrix[k * size + (i % size)]
+      expect(value).toBeCloseTo(sum, 4)
+    }
+    turnBlocks(turned, size)
+    for (const [i, value] of turned.entries()) expect(value).toBeCloseTo(given[i], 5)
+  })
+})
+
+describe("products of turned rows", () => {
+  const folder = mkdtempSync(join(tmpdir(), "limn-turned-"))
+  afterAll(() => rmSync(folder, { recursive: true }))
+  const [rows, wide, out] = [48, 512, 40]
+  const name = "layer.weight"
+  const weight = cpuGenerator(1).randn([out, wide])
+  const stored = {
+    dtype: "float32",
+    shape: [out, wide],
+    storage: { kind: "memory", tensor: weight },
+  } as const
+  const component: Component = { path: folder, config: {}, tensors: new Map([[name, stored]]) }
+  const exact = () => {
+    const w = componentWeights(component, [
+      { name, shape: [out, wide], init: { kind: "constant", value: 0 } },
+    ])()
+    return { y: linear(input("x", "float32", [1, rows, wide]), w.at("layer")) }
+  }
+  /** Numbers of which those of some channels are so many times as large, as a language model's are. */
+  const numbers = (times: number) => {
+    const { data } = cpuGenerator(2).randn([1, rows, wide])
+    return float32(
+      [1, rows, wide],
+      data.map((value, i) => ((i % wide) % 171 === 5 ? times * value : value)),
+    )
+  }
+
+  async function ran(outputs: Readonly<Record<string, Value>>, x: Tensor): Promise<Float32Array> {
+    const session = await openSession(toOnnx(build(outputs)), { device: "cpu", threads: 1 })
+    const { y } = await session.run({ x })
+    await session.close()
+    return y.data as Float32Array
+  }
+
+  async function turned(options: Pick<Int8Options, "twice"> = {}) {
+    const place = { ...roundedPlace({ path: folder }, "int8"), beside: join(folder, "turned") }
+    const names = turnableWeights(exact())
+    expect(names).toEqual([name])
+    const made = await int8Weights(place, component, names, { ...options, turnedTogether: TURNED_TOGETHER })
+    return turnProducts(exact(), made())
+  }
+
+  /** How far off the numbers of a product are, over their size. */
+  async function error(outputs: Readonly<Record<string, Value>>, x: Tensor): Promise<number> {
+    const [found, expected] = [await ran(outputs, x), await ran(exact(), x)]
+    const size = (values: Float32Array) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0))
+    return size(found.map((value, i) => value - expected[i])) / size(expected)
+  }
+
+  test.each([
+    { times: 1, most: 0.014, share: 1.5 },
+    { times: 20, most: 0.018, share: 0.9 },
+    { times: 100, most: 0.018, share: 0.8 },
+  ])("bear channels $times times as large, beside blocks of 128", async ({ times, most, share }) => {
+    const format = { bits: 8, blockSize: 128 } as const
+    const inBlocks = await quantizedWeights(component, [name], format)
+    const x = numbers(times)
+    const [found, blocks] = [
+      await error(await turned(), x),
+      await error(quantizeProducts(exact(), inBlocks(), format), x),
+    ]
+    expect(found).toBeLessThan(most)
+    expect(found / blocks).toBeLessThan(share)
+  })
+
+  test("lose less of a weight that is rounded twice, and are made anew for it", async () => {
+    const once = await error(await turned(), numbers(1))
+    expect(await error(await turned({ twice: () => true }), numbers(1))).toBeLessThan(0.8 * once)
+    expect(await error(await turned(), numbers(1))).toBe(once)
+  })
+
+  test("leave rows of zeros zeros", async () => {
+    const zeros = float32([1, rows, wide], new Float32Array(rows * wide))
+    expect((await ran(await turned(), zeros)).every((value) => value === 0)).toBe(true)
+  })
+
+  test("stand in for those in blocks in one file", async () => {
+    let done = 0
+    const following = { onProgress: () => done++ }
+    const turn = () =>
+      int8Weights(roundedPlace(component, "int8"), component, [name], {
+        ...following,
+        turnedTogether: TURNED_TOGETHER,
+      })
+    await quantizedWeights(component, [name], { bits: 8, blockSize: 64, ...following })
+    await turn()
+    await turn()
+    expect(done).toBe(2)
+  })
+})
 
 describe("the text encoder of Inkling", () => {
   const folder = mkdtempSync(join(tmpdir(), "limn-quantize-"))

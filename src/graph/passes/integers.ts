@@ -5,7 +5,7 @@ import { isOp } from "../value.ts"
 import type { Weights } from "../weights.ts"
 import type { Standings } from "./rows.ts"
 import { isPointwise, rowsOf, Standing, sequenceOf } from "./rows.ts"
-import { pieceOf } from "./weight-piece.ts"
+import { pathOf, pieceOf } from "./weight-piece.ts"
 
 /** Layers over integers of eight bits in place of those over float32, for CPUs: weights and activations are rounded (W8A8). */
 
@@ -61,14 +61,14 @@ function weightOf(value: Value, rounded: Weights): readonly [integers: Value, sc
 function productOf(value: Value, made: Standings, rounded: Weights): Value | undefined {
   if (isOp(value, "matmul")) {
     const weight = weightOf(value, rounded)
-    return weight && node("int8Matmul", [made.get(value.inputs[0])!.whole, ...weight], {})
+    return weight && node("int8Matmul", [made.get(value.inputs[0])!.whole, ...weight], { perRow: false })
   }
   if (!isOp(value, "add")) return undefined
   // A bias joins the product, which adds it in passing.
   const [x, bias] = value.inputs.map((input) => made.get(input)!.whole)
   const unbiased = isOp(x, "int8Matmul") && x.inputs.length === 3
   return unbiased && bias.shape.length === 1 && pieceOf(value.inputs[1]) !== undefined
-    ? node("int8Matmul", [...x.inputs, bias], {})
+    ? node("int8Matmul", [...x.inputs, bias], x.attributes)
     : undefined
 }
 
@@ -79,7 +79,7 @@ function convolutionOf(value: Value, made: Standings, rounded: Weights): Value |
   if (weight === undefined) return undefined
   const [x, { shape }, bias] = value.inputs
   const operands = bias === undefined ? weight : [...weight, made.get(bias)!.whole]
-  if (isPointwise(value)) return node("int8Matmul", [made.get(x)!.rows, ...operands], {})
+  if (isPointwise(value)) return node("int8Matmul", [made.get(x)!.rows, ...operands], { perRow: false })
   // What is doubled in size is rounded before, when it is a quarter of the numbers.
   const doubled =
     isOp(x, "upsampleNearest") && [2, 3].every((axis) => x.shape[axis] === 2 * x.inputs[0].shape[axis])
@@ -123,5 +123,5 @@ function carriesOn(value: Value<"conv2d">): boolean {
 
 function nameOf(weight: Value): string | undefined {
   const piece = pieceOf(weight)
-  return piece?.rows === undefined ? piece?.name : `${piece.name}[${piece.rows.join(":")}]`
+  return piece && pathOf(piece)
 }

@@ -13,7 +13,12 @@ export function pieceOf(value: Value): Piece | undefined {
   return value.dtype === "float32" && isOp(weight, "weight") ? pieceAt(weight.attributes.path) : undefined
 }
 
-/** The piece that a weight's path in a graph names: `name`, or `name[start:end]`. */
+/** A piece's path in a graph: `name`, or `name[start:end]`. */
+export function pathOf({ name, rows }: Piece): string {
+  return rows === undefined ? name : `${name}[${rows.join(":")}]`
+}
+
+/** The piece that a weight's path in a graph names. */
 export function pieceAt(path: string): Piece {
   const [, name, start, end] = /^(.*?)(?:\[(\d+):(\d+)\])?$/s.exec(path)!
   return start === undefined ? { name } : { name, rows: [Number(start), Number(end)] }
