@@ -20,8 +20,9 @@ import {
 /**
  * How long one run of each part of a model takes at 512 x 512, batch 1, at full size and of random float16 weights: limn
  * in fp32 and in int8, and with --python diffusers in fp32 and bf16, in turn, each in a process of its own. The models are
- * written to --folder (2 GB and 7 GB) the first time. Kolors' text encoder reads 256 tokens, in int4 too, as it is loaded, a
- * layer at a time, and with all layers in memory; it takes 22 GB on disk, and 12 GB of memory in diffusers' bf16.
+ * written to --folder (2 GB and 7 GB) the first time. With --models kolors-text it is Kolors' text encoder that reads 256 tokens,
+ * in int4 too, as it is loaded, a layer at a time, and with all layers in memory: 22 GB on disk, and 12 GB of memory for
+ * diffusers' bf16, the only one of it that runs.
  */
 const { values: options } = parseArgs({
   options: {
@@ -163,7 +164,7 @@ async function compare(): Promise<void> {
     "step",
     measured(options),
     rows,
-    barChart("Seconds of one run at 512 x 512; lower is better", groups, "s"),
+    barChart("Seconds of one run at 512 x 512, of Kolors' texts at 256 tokens; lower is better", groups, "s"),
   )
 }
 
