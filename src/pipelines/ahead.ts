@@ -1,14 +1,17 @@
 import { zeros } from "../ground/tensor.ts"
+import type { UNetConfig } from "../models/config/unet.ts"
+import { openDecoder } from "./autoencoder.ts"
 import { openDenoiser } from "./denoise.ts"
 import { weightBytes } from "./memory-check.ts"
-import type { Conditioning, Model } from "./model.ts"
+import type { Conditioning, Model, Precision } from "./model.ts"
+import type { OpenNetwork } from "./network.ts"
 import type { Settings } from "./settings.ts"
 import { latentShape } from "./settings.ts"
 
-/** Of a denoiser that is loaded beside the text encoders: memory is no matter, and its loading is most of a picture's start. */
+/** Of a denoiser that is loaded in less time than another thread takes to start. */
 const SMALL_BYTES = 2 ** 27
 
-/** What decides the denoiser's graph, as far as it is known before the texts are read. */
+/** What decides the graphs, as far as it is known before the texts are read. */
 interface Foreseen {
   readonly settings: Settings
   readonly guided: boolean
@@ -18,16 +21,33 @@ interface Foreseen {
   readonly complete: (encoded: readonly Conditioning[]) => Conditioning
 }
 
+/** Whether a denoiser is so small that its start counts, and its memory does not. */
+export function isSmall(denoiser: UNetConfig, precision: Precision): boolean {
+  return weightBytes(denoiser, precision) <= SMALL_BYTES
+}
+
 /**
- * Loads a small model's denoiser while its texts are still being read, where nothing but texts decides its inputs. It stays
- * loaded, as graphs do until room is needed; what goes wrong is left to those who open it for use.
+ * Loads the denoiser while the texts are still being read, where nothing but texts decides its inputs. It stays loaded, as
+ * graphs do until room is needed; what goes wrong is left to those who open it for use.
  */
-export function loadAhead(model: Model, foreseen: Foreseen): void {
-  const { unetConfig, precision, vaeConfig, running } = model
+export function loadDenoiserAhead(model: Model, foreseen: Foreseen): void {
+  const { unetConfig, precision, vaeConfig, running, device, textEncoders } = model
+  // ChatGLM takes much memory itself while it reads, and what a GPU has is used up sooner.
+  const hasRoom = device === "cpu" && textEncoders.every(({ kind }) => kind === "clip")
   const more = model.controlNets.length + model.ipAdapters.length
-  const readsMore = more > 0 || unetConfig.inChannels !== vaeConfig.latentChannels
-  if (readsMore || running.lowMemory || weightBytes(unetConfig, precision) > SMALL_BYTES) return
-  const { settings, guided, chunks, complete } = foreseen
+  const textsDecide = more === 0 && unetConfig.inChannels === vaeConfig.latentChannels
+  if (textsDecide && !running.lowMemory && (hasRoom || isSmall(unetConfig, precision)))
+    release(openDenoiser(model, foreseenWalk(model, foreseen)))
+}
+
+/** Loads the decoder while a large denoiser is still being loaded, and in the same way. */
+export function loadDecoderAhead(model: Model, settings: Settings): void {
+  const { unetConfig, precision, running, device } = model
+  if (device === "cpu" && !running.lowMemory && !isSmall(unetConfig, precision))
+    release(openDecoder(model, latentShape(model, settings), settings))
+}
+
+function foreseenWalk(model: Model, { settings, guided, chunks, complete }: Foreseen) {
   const { textEncoders } = model
   const width = textEncoders.reduce((sum, { hiddenSize }) => sum + hiddenSize, 0)
   const { pooledSize, tokenizer } = textEncoders.at(-1)!
@@ -36,15 +56,20 @@ export function loadAhead(model: Model, foreseen: Foreseen): void {
     ...(pooledSize !== null && { textEmbeds: zeros("float32", [1, pooledSize]) }),
   }
   const conditioning = complete(settings.prompt.map(() => blank))
-  openDenoiser(model, {
+  const { guidanceScale, guidanceInterval, cacheInterval } = settings
+  return {
     latents: zeros("float32", latentShape(model, settings)),
     conditioning,
     negative: guided ? conditioning : undefined,
-    guidanceScale: settings.guidanceScale,
-    guidanceInterval: settings.guidanceInterval,
-    cacheInterval: settings.cacheInterval,
-  }).then(
-    ({ release }) => release(),
+    guidanceScale,
+    guidanceInterval,
+    cacheInterval,
+  }
+}
+
+function release(opening: Promise<Pick<OpenNetwork, "release">>): void {
+  opening.then(
+    (opened) => opened.release(),
     () => {},
   )
 }

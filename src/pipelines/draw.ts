@@ -6,7 +6,7 @@ import { variation } from "../ground/random/variation.ts"
 import type { Tensor } from "../ground/tensor.ts"
 import type { Scheduler } from "../schedulers/scheduler.ts"
 import { schedulerFromConfig } from "../schedulers/scheduler.ts"
-import { loadAhead } from "./ahead.ts"
+import { loadDecoderAhead, loadDenoiserAhead } from "./ahead.ts"
 import { openDecoder } from "./autoencoder.ts"
 import type { Control } from "./controls.ts"
 import { resolveControls, walkControl } from "./controls.ts"
@@ -106,7 +106,7 @@ export async function draw(
     return conditioningRows(model, encoded, settings)
   }
   const openingEncoders = openTextEncoders(model)
-  loadAhead(model, {
+  loadDenoiserAhead(model, {
     settings,
     guided,
     chunks: reading.chunks,
@@ -119,6 +119,7 @@ export async function draw(
     ]),
   )
   signal?.throwIfAborted()
+  loadDecoderAhead(model, settings)
 
   const { random, beginningRandom } = randomSources(settings)
   const encodeStart = performance.now()

@@ -13,6 +13,7 @@ import { looksLikeRepo } from "../runtime/hub/names.ts"
 import { fusesAttention } from "../runtime/kernel-checks.ts"
 import type { Device, SessionOptions } from "../runtime/session.ts"
 import { withAdditions } from "./additions.ts"
+import { isSmall } from "./ahead.ts"
 import type { TextPrecision } from "./chatglm-blocks.ts"
 import { checkAllRead, componentWeights, configPath } from "./component.ts"
 import { residualsAmong } from "./controls.ts"
@@ -99,8 +100,10 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     fusedAttention: await fusesAttention(device),
   }
 
+  // Loading is the work of one core, so that of large models others are loaded beside the denoiser.
+  const beside = isSmall(denoiser, precision) ? running : { ...running, lane: BESIDE_LANE }
   const textEncoders = await Promise.all(
-    parts.texts.map((text) => textEncoder(text, family, running, options)),
+    parts.texts.map((text) => textEncoder(text, family, beside, options)),
   )
   const vae = autoencoderConfig(vaeFiles.config, configPath(vaeFiles))
   checkFit(source, textEncoders, denoiser, vae.latentChannels)
@@ -121,7 +124,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const unetNetwork = network(describeDenoiser, running)
 
   // Of all parts it takes the most memory while it runs, and it runs seldom: in tiles, in graphs of several sizes.
-  const decoding = { ...running, freeAfterRun: true }
+  const decoding = { ...beside, freeAfterRun: true }
   const vaeRunning: typeof decoding =
     family.upcastsAutoencoder && vae.forceUpcast ? { ...decoding, precision: "fp32" } : decoding
   const encoder = network(({ image }) => {
@@ -189,6 +192,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const describes = { denoiser: describeDenoiser, decoder: describeDecoder }
   return int8Model(model, parts, describes, { signal, onProgress: onQuantize })
 }
+
+/** The first that no half of a denoiser takes. */
+const BESIDE_LANE = 2
 
 /** The U-Net's layer that projects texts, as diffusers calls it. */
 const TEXT_PROJECTION = "encoder_hid_proj"
