@@ -198,7 +198,8 @@ export async function openModel(
     signal,
     onProgress: (fetched) => progress.show(fetchingState(fetched)),
   }
-  const onQuantize = (rounded: QuantizeProgress) => progress.show({ label: "rounding", ...rounded })
+  const onQuantize = ({ part, ...rounded }: QuantizeProgress) =>
+    progress.show({ label: `rounding the ${part}`, ...rounded })
   const loading: LoadOptions = {
     onQuantize,
     decoder,

@@ -38,6 +38,7 @@ export async function int8Model(
       beside: namesSingleFile(path) ? `${path}.${file}` : absolutePath(path, file),
       checkpoint: path,
       kind: `int8-${part}`,
+      part: part === "unet" ? ("denoiser" as const) : part,
     }
     const weights = await int8Weights(place, component, names, { signal, onProgress })
     return model[part].rewritten((outputs) => overIntegers(outputs, weights()))

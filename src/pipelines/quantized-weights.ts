@@ -32,7 +32,12 @@ export function quantizedWeights(
 
 /** Where integers of a component are kept: a file of that name in its folder. */
 export function roundedPlace({ path }: Pick<Component, "path">, kind: "int8" | "int4"): RoundedPlace {
-  return { beside: absolutePath(path, `limn-${kind}.safetensors`), checkpoint: path, kind }
+  return {
+    beside: absolutePath(path, `limn-${kind}.safetensors`),
+    checkpoint: path,
+    kind,
+    part: "text encoder",
+  }
 }
 
 function inBlocks(name: string, weight: StoredWeight, format: BlockFormat): RoundedWeight {

@@ -14,6 +14,8 @@ import { withTensorFile } from "./tensor-file.ts"
 
 /** How far the rounding of a model's matrices is. */
 export interface QuantizeProgress {
+  /** Of which part of the model they are. */
+  readonly part: "denoiser" | "decoder" | "text encoder"
   readonly done: number
   readonly total: number
 }
@@ -48,6 +50,7 @@ export interface RoundedPlace {
   /** The checkpoint, and the kind of file, by which its name is known in limn's cache where it cannot be beside it. */
   readonly checkpoint: string
   readonly kind: string
+  readonly part: QuantizeProgress["part"]
 }
 
 /**
@@ -57,7 +60,7 @@ export interface RoundedPlace {
  * Throws a LimnError where it cannot be written, and the signal's reason.
  */
 export async function roundedFile(
-  { beside, checkpoint, kind }: RoundedPlace,
+  { beside, checkpoint, kind, part }: RoundedPlace,
   weights: readonly RoundedWeight[],
   rules: string,
   { signal, onProgress }: RoundingOptions,
@@ -82,7 +85,7 @@ export async function roundedFile(
       async *make() {
         signal?.throwIfAborted()
         yield* weight.round(signal)
-        onProgress?.({ done: i + 1, total: weights.length })
+        onProgress?.({ part, done: i + 1, total: weights.length })
       },
     })),
   )

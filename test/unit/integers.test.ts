@@ -13,6 +13,7 @@ import { float32, tensor, toFloat32 } from "../../src/ground/tensor.ts"
 import type { Component } from "../../src/pipelines/component.ts"
 import { openComponent } from "../../src/pipelines/component.ts"
 import { int8Weights } from "../../src/pipelines/int8-weights.ts"
+import type { RoundedPlace } from "../../src/pipelines/rounded-file.ts"
 import { readStored } from "../../src/pipelines/stored-weight.ts"
 import { openSession } from "../../src/runtime/session.ts"
 import { cosineOf } from "./golden.ts"
@@ -24,7 +25,8 @@ const count = (outputs: Readonly<Record<string, Value>>, op: Op) =>
 describe("a network over integers", () => {
   const folder = mkdtempSync(join(tmpdir(), "limn-integers-"))
   afterAll(() => rmSync(folder, { recursive: true }))
-  const place = { beside: join(folder, "limn-int8.safetensors"), checkpoint: folder, kind: "int8" }
+  const beside = join(folder, "limn-int8.safetensors")
+  const place: RoundedPlace = { beside, checkpoint: folder, kind: "int8", part: "denoiser" }
   const component: Component = { path: folder, config: {}, tensors }
   const exact = tinyBlock(storedWeights(tensors, "here"))
   const block = "attention.transformer_blocks.0"
@@ -121,7 +123,12 @@ describe("rounded weights of a checkpoint", () => {
   beforeAll(() => cpSync(join(import.meta.dirname, "../../models/inkling/unet"), folder, { recursive: true }))
   afterAll(() => rmSync(folder, { recursive: true }))
   const names = ["mid_block.resnets.0.conv1.weight", "mid_block.resnets.1.conv2.weight"]
-  const place = { beside: join(folder, "limn-int8-unet.safetensors"), checkpoint: folder, kind: "int8-unet" }
+  const place: RoundedPlace = {
+    beside: join(folder, "limn-int8-unet.safetensors"),
+    checkpoint: folder,
+    kind: "int8-unet",
+    part: "denoiser",
+  }
 
   async function rounds(changes: Partial<Component> = {}, signal?: AbortSignal) {
     let done = 0

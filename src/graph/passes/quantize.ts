@@ -53,8 +53,8 @@ export function quantizeProducts(
  * The same outputs, with the products of linear layers over integers of eight bits, weights and what they read, both turned
  * in blocks (QuaRot, Ashkboos et al. 2024), since some channels of a language model are a hundred times as large as the
  * others. `rounded` has of a weight `name` the tensors `name.integers` (int8 [In, Out], each column turned) and `name.scales`
- * (float32 [Out]), or of one that is rounded twice [In, 2 Out] and [2 Out], the second half to be added; a layer whose weight it has not stays as it is. For a CPU that `sumsIntegers`; comes after
- * `updateWeights`.
+ * (float32 [Out]), or of one that is rounded twice [In, 2 Out] and [2 Out], the second half to be added; a layer whose weight
+ * it has not stays as it is. For a CPU that `sumsIntegers`; comes after `updateWeights`.
  */
 export function turnProducts(
   outputs: Readonly<Record<string, Value>>,
