@@ -40,10 +40,13 @@ export function loadDenoiserAhead(model: Model, foreseen: Foreseen): void {
     release(openDenoiser(model, foreseenWalk(model, foreseen)))
 }
 
-/** Loads the decoder while a large denoiser is still being loaded, and in the same way. */
+/**
+ * Loads the decoder while a large denoiser is still being loaded, and in the same way: over integers, where it takes three
+ * seconds and little memory. In float32 it takes one, and would add to the most that is held.
+ */
 export function loadDecoderAhead(model: Model, settings: Settings): void {
-  const { unetConfig, precision, running, device } = model
-  if (device === "cpu" && !running.lowMemory && !isSmall(unetConfig, precision))
+  const { unetConfig, precision, running } = model
+  if (precision === "int8" && !running.lowMemory && !isSmall(unetConfig, precision))
     release(openDecoder(model, latentShape(model, settings), settings))
 }
 
