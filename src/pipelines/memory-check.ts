@@ -31,9 +31,15 @@ export function needsLowMemory(
   )
 }
 
+/** How many numbers the weights of denoisers are. */
+const counted = new WeakMap<UNetConfig, number>()
+
 /** What a denoiser's weights take while it runs. */
 export function weightBytes(denoiser: UNetConfig, precision: Precision): number {
-  const numbers = unetParameters(denoiser).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
+  // It is asked several times before the first step, each of which would list a thousand parameters.
+  const numbers =
+    counted.get(denoiser) ?? unetParameters(denoiser).reduce((sum, { shape }) => sum + sizeOf(shape), 0)
+  counted.set(denoiser, numbers)
   return numbers * numberBytes[precision]
 }
 

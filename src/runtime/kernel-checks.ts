@@ -9,7 +9,15 @@ import { openSession } from "./session.ts"
 
 /** Questions to ONNX Runtime's kernels whose answers are known, since some kernels are wrong on some machines. */
 
-const answers = new Map<Device, Promise<boolean>>()
+const answers = new Map<string, Promise<boolean>>()
+
+/** What was answered before in this process; a question that failed is asked again. */
+function askedOnce(question: string, ask: () => Promise<boolean>): Promise<boolean> {
+  const answer = answers.get(question) ?? ask()
+  answers.set(question, answer)
+  answer.catch(() => answers.delete(question))
+  return answer
+}
 
 /**
  * Whether a device's kernel for attention is right. That of WebGPU counts some keys twice on adapters that imitate a GPU,
@@ -17,9 +25,7 @@ const answers = new Map<Device, Promise<boolean>>()
  */
 export function fusesAttention(device: Device): Promise<boolean> {
   if (device !== "webgpu") return Promise.resolve(true)
-  const answer = answers.get(device) ?? averages(device)
-  answers.set(device, answer)
-  return answer
+  return askedOnce(`attention on ${device}`, () => averages(device))
 }
 
 /** Whether attention finds where the middle of what it weighs is. */
@@ -41,9 +47,13 @@ async function averages(device: Device): Promise<boolean> {
 
 /**
  * Whether the CPU's sums of products of integers of eight bits are exact, told by the largest ones: before VNNI, sums of two
- * are cut at 16 bits.
+ * are cut at 16 bits. Asked once a process: Kolors asks for its denoiser and for its texts.
  */
-export async function sumsIntegers(): Promise<boolean> {
+export function sumsIntegers(): Promise<boolean> {
+  return askedOnce("sums of integers", addsUp)
+}
+
+async function addsUp(): Promise<boolean> {
   const [rows, wide] = [16, 64]
   const weight = tensor("int8", [wide, rows], new Int8Array(wide * rows).fill(127))
   const scales = float32([rows], new Float32Array(rows).fill(1))
