@@ -1,9 +1,9 @@
 /** Pictures of measurements, as SVG. */
 
 const text = 'font-family="sans-serif" font-size="12" fill="#444"'
-const colours = ["#1f4e9c", "#d9822b", "#3a8f5c", "#8e4fa8", "#777777"]
+const colours = ["#1f4e9c", "#d9822b", "#3a8f5c", "#8e4fa8", "#777777", "#b03a48", "#3a9ea5"]
 
-/** One bar: what was measured, and in a lighter tone behind its end how far it was from least to most. */
+/** One bar: what was measured, and over its end a line from least to most. */
 export interface Bar {
   readonly label: string
   readonly value: number
@@ -11,7 +11,7 @@ export interface Bar {
   readonly most: number
 }
 
-/** Bars in groups, each group on a scale of its own. */
+/** Bars in groups, each group on a scale of its own; bars of one label have one colour. */
 export function barChart(
   title: string,
   groups: readonly { readonly title: string; readonly bars: readonly Bar[] }[],
@@ -19,15 +19,16 @@ export function barChart(
 ): string {
   const [left, width, row] = [170, 760, 18]
   const space = width - left - 90
+  const labels = [...new Set(groups.flatMap(({ bars }) => bars.map(({ label }) => label)))]
   let y = 30
   const parts: string[] = []
   for (const group of groups) {
     parts.push(`<text x="8" y="${y + 16}" font-weight="bold">${escaped(group.title)}</text>`)
     y += 24
     const most = Math.max(...group.bars.map((bar) => bar.most))
-    for (const [i, bar] of group.bars.entries()) {
+    for (const bar of group.bars) {
       const at = (value: number) => left + (value / most) * space
-      const colour = colours[i % colours.length]
+      const colour = colours[labels.indexOf(bar.label) % colours.length]
       parts.push(
         `<text x="${left - 8}" y="${y + 13}" text-anchor="end">${escaped(bar.label)}</text>`,
         `<rect x="${left}" y="${y + 3}" width="${(at(bar.value) - left).toFixed(1)}" height="12" fill="${colour}"/>`,
